@@ -5,7 +5,14 @@ from __future__ import annotations
 from agent.config.settings import Settings
 from memory.records import JobKind
 
+NEW_FAMILIES_SHARE = 0.5
+"""The share of admissions and of first practice together, if known families can be practised."""
+
 
 def time_shares(settings: Settings) -> dict[JobKind, float]:
     """Return the share of each kind of job that has a budget."""
-    return {JobKind.EVALUATE: settings.evaluation.share, JobKind.CONSOLIDATE: settings.consolidation.share}
+    return {
+        JobKind.ADMIT: NEW_FAMILIES_SHARE,
+        JobKind.EVALUATE: settings.evaluation.share,
+        JobKind.CONSOLIDATE: settings.consolidation.share,
+    }

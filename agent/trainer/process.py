@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from agent.messages import FOUND_NOTHING, Job
+from agent.messages import DUE, FOUND_NOTHING, Job
 from agent.trainer.channel import Channel, ChannelClosedError
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.jobs.admit import admit
 from agent.trainer.jobs.consolidate import consolidate
-from agent.trainer.jobs.evaluate import evaluate, families_due
+from agent.trainer.jobs.evaluate import RUN_S, evaluate, families_due
 from agent.trainer.jobs.practise import practise
 from agent.trainer.plays import UnderWayError
 from agent.trainer.session import TrainerSession
@@ -89,7 +90,7 @@ class TrainerProcess:
         families = [store.families.get(job.family)] if job.family else families_due(self._session)
         if not families:
             return JobOutcome.SKIPPED, {"reason": "no family is active, and no paused one is due"}
-        report = evaluate(self._session, families)
+        report = evaluate(self._session, families, within_s=RUN_S if job.reason == DUE else math.inf)
         if report["scores"] or not report.get("faults"):
             return JobOutcome.SUCCEEDED, report
         return JobOutcome.FAILED, report | {"found": "; ".join(report["faults"].values())}

@@ -36,8 +36,8 @@ from agent.daemon.jobs.store_updates import (
 from agent.daemon.processes.supervisor import Supervisor, TrainerState
 from agent.daemon.processes.trainer_exit import TrainerExitedError
 from agent.daemon.references.lane import ReferenceLane
-from agent.daemon.scheduling.family_choice import Choice
-from agent.daemon.scheduling.next_job import DUE, Work, next_work
+from agent.daemon.scheduling.family_choice import NEVER_PRACTISED, Choice
+from agent.daemon.scheduling.next_job import Work, next_work
 from agent.daemon.scheduling.practice_choice import PracticeChoice
 from agent.daemon.scheduling.schedule import Entry, Schedule, triggers_of
 from agent.daemon.scheduling.time_budgets import TimeBudgets
@@ -46,7 +46,7 @@ from agent.daemon.stopping import StoppingError
 from agent.daemon.store.retrying_writer import RETRY_S, RetryingWriter
 from agent.daemon.store.snapshot import Snapshot
 from agent.daemon.store.thread import StoreThread, in_daemon_thread
-from agent.messages import Finished, Job
+from agent.messages import DUE, Finished, Job
 from memory.errors import DamagedBackupsError, MemoryStoreError
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome
@@ -227,23 +227,25 @@ class Dispatcher:
             for family in families
             if family.state is FamilyState.PENDING and self._family_failures.allows(JobKind.ADMIT, family.name)
         ]
+        is_turn_of_new = bool(self._budgets.within([JobKind.ADMIT], now=monotonic))
         may_practise = is_within(self._settings.practise.windows, now)
         work = next_work(
             requested=requested,
-            pending=pending,
+            pending=pending if is_turn_of_new else [],
             due=self._budgets.within(due, now=monotonic),
-            choose=lambda: self._choose(families, monotonic) if may_practise else None,
+            choose=lambda: self._choose(families, monotonic, is_turn_of_new=is_turn_of_new) if may_practise else None,
             is_practice_owed=self._is_practice_owed,
         )
-        return work or next_work(requested=[], pending=[], due=due, choose=lambda: None)
+        return work or next_work(requested=[], pending=pending, due=due, choose=lambda: None)
 
-    def _choose(self, families: Iterable[Family], monotonic: float) -> Choice | None:
+    def _choose(self, families: Iterable[Family], monotonic: float, *, is_turn_of_new: bool) -> Choice | None:
         snapshot = self._snapshot()
         return self._practice.choose(
             families,
             returns=snapshot.returns if snapshot else {},
             may_start=lambda name: self._family_failures.allows(JobKind.PRACTISE, name),
             now=monotonic,
+            is_turn_of_new=is_turn_of_new,
         )
 
     async def _run(self, lane: Lane, work: Work) -> None:
@@ -334,7 +336,8 @@ class Dispatcher:
     async def _conclude(self, work: Work, result: RunResult, *, took_s: float) -> None:
         """Update failures, counters, the family and the request after a run was recorded as ended."""
         self.failures.note(work.kind, result)
-        self._budgets.note(work.kind, took_s, now=self._clock.monotonic())
+        budget = JobKind.ADMIT if work.reason == NEVER_PRACTISED else work.kind
+        self._budgets.note(budget, took_s, now=self._clock.monotonic())
         if lane_of(work.kind) is Lane.TRAINER:
             self._is_practice_owed = work.reason == DUE
         self._log_result(work, result)

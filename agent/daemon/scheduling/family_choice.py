@@ -81,12 +81,16 @@ class Choice:
     reason: str
 
 
+NEVER_PRACTISED = "never practised yet"
+"""The reason of the choice of a new family."""
+
+
 def choose(candidates: Sequence[Candidate]) -> Choice | None:
     """Return the family to practise next; None if there are no candidates."""
     new = [candidate for candidate in candidates if candidate.waited_s is None]
     if new:
         first = min(new, key=lambda candidate: (candidate.created_at, candidate.name))
-        return Choice(family=first.name, reason="never practised yet")
+        return Choice(family=first.name, reason=NEVER_PRACTISED)
     if not candidates:
         return None
     least_s = min(candidate.virtual_s for candidate in candidates)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from agent.daemon.scheduling.family_choice import Choice
+from agent.messages import DUE
 from memory.records import JobKind
 
 DAEMON_KINDS = frozenset({JobKind.PRUNE, JobKind.BACKUP, JobKind.VERIFY})
@@ -30,9 +31,6 @@ class Work:
     family: str | None = None
     reason: str
     request_id: int | None = None
-
-
-DUE = "due"
 
 
 def next_work(

@@ -30,6 +30,7 @@ class PracticeChoice:
         returns: Mapping[str, Sequence[float]],
         may_start: Callable[[str], bool],
         now: float,
+        is_turn_of_new: bool = True,
     ) -> Choice | None:
         """Return the family to practise next; None if none can be practised.
 
@@ -40,6 +41,7 @@ class PracticeChoice:
             returns: the newest held-out returns of each family, oldest first.
             may_start: returns whether a family may be practised now; one that failed may have to wait.
             now: monotonic seconds.
+            is_turn_of_new: whether families that were never practised come first; otherwise they come last.
         """
         active = [self._candidate(f, returns, now) for f in families if f.state is FamilyState.ACTIVE]
         self._background.keep_only({candidate.name for candidate in active})
@@ -47,7 +49,8 @@ class PracticeChoice:
         candidates = [replace(c, virtual_s=virtual_s[c.name]) for c in active if may_start(c.name)]
         choosable = self._background.without_asked(candidates, now=now)
         self._time.limit_lags({candidate.name for candidate in choosable})
-        return choose(choosable)
+        known = [candidate for candidate in choosable if candidate.waited_s is not None]
+        return choose(choosable if is_turn_of_new or not known else known)
 
     def note(self, family: str, *, took_s: float, is_under_way: bool, now: float) -> None:
         """Note the time that practice took until ``now`` (monotonic), and whether it goes on in the background."""

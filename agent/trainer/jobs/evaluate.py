@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,23 +27,28 @@ from memory.store import Store
 
 log = structlog.get_logger(__name__)
 
+RUN_S = 30.0
+"""Seconds after which an evaluation that is due scores no further family; the next one begins with those left over."""
+
 
 def families_due(session: TrainerSession) -> list[Family]:
     """Return the families that an evaluation scores: every active one, and the paused ones that are due.
 
-    A paused family shows what the practice of others does to what it had learned.
+    A paused family shows what the practice of others does to what it had learned. The families come first that were
+    not scored for the longest time.
     """
-    settings, now = session.settings, session.clock()
+    settings, now, families = session.settings, session.clock(), session.store.families.all()
+    newest = {f.id: session.store.curves.points(f.name, CurveMetric.EVAL_RETURN, limit=1) for f in families}
 
     def is_due(family: Family) -> bool:
         if family.state is FamilyState.ACTIVE:
             return True
         if not can_be_played(family, max_strikes=settings.workers.max_strikes):
             return False
-        newest = session.store.curves.points(family.name, CurveMetric.EVAL_RETURN, limit=1)
-        return is_due_while_paused(family, newest, trigger=settings.evaluation.paused_every, now=now)
+        return is_due_while_paused(family, newest[family.id], trigger=settings.evaluation.paused_every, now=now)
 
-    return [family for family in session.store.families.all() if is_due(family)]
+    due = [family for family in families if is_due(family)]
+    return sorted(due, key=lambda family: newest[family.id][0].at if newest[family.id] else 0.0)
 
 
 def is_due_while_paused(family: Family, newest: list[StoredCurvePoint], *, trigger: Trigger, now: float) -> bool:
@@ -63,16 +70,18 @@ def is_due_while_paused(family: Family, newest: list[StoredCurvePoint], *, trigg
     return newest[0].at > now or trigger.next_after(newest[0].at) <= now
 
 
-def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
+def evaluate(session: TrainerSession, families: list[Family], *, within_s: float = math.inf) -> dict[str, Any]:
     """Score each family on the held-out tasks, and add the points to its curves.
+
+    After ``within_s`` seconds no further family is scored.
 
     A family that fails, whatever it raises, is given a strike and left out; the others are scored all the same. The
     tasks of a family that is not active are closed afterwards, so that no worker of it stays.
 
     Returns:
         ``returns`` by family, ``scores`` by family (None where it has no scale), ``faults`` by family where any failed,
-        and ``under_way``, the families whose evaluation goes on in the background. The next evaluation or practice of
-        such a family stores its result.
+        ``under_way``, the families whose evaluation goes on in the background, and ``later``, those for which no time
+        was left. The next evaluation or practice of a family that is under way stores its result.
 
     Raises:
         JobInterruptedError: the daemon requested a stop.
@@ -81,7 +90,12 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
     scores: dict[str, float | None] = {}
     faults: dict[str, str] = {}
     under_way: list[str] = []
-    for family in families:
+    later: list[str] = []
+    began = time.monotonic()
+    for index, family in enumerate(families):
+        if index > 0 and time.monotonic() - began > within_s:
+            later.append(family.name)
+            continue
         try:
             with family_boundary(family), _closed_unless_active(session, family):
                 returns[family.name] = _evaluate_one(family, session.practice_of(family), session)
@@ -94,8 +108,8 @@ def evaluate(session: TrainerSession, families: list[Family]) -> dict[str, Any]:
             under_way.append(family.name)
         except FamilyNotFoundError:
             log.info("a family was removed while it was evaluated", family=family.name)
-    report = {"returns": returns, "scores": scores}
-    return report | ({"faults": faults} if faults else {}) | ({"under_way": under_way} if under_way else {})
+    others = {"faults": faults, "under_way": under_way, "later": later}
+    return {"returns": returns, "scores": scores} | {key: found for key, found in others.items() if found}
 
 
 @contextmanager

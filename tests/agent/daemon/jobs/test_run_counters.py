@@ -9,7 +9,8 @@ import pytest
 
 from agent.daemon.jobs.run_counters import run_counters
 from agent.daemon.jobs.runs import RunResult
-from agent.daemon.scheduling.next_job import DUE, Work
+from agent.daemon.scheduling.next_job import Work
+from agent.messages import DUE
 from memory.folder import DataFolder
 from memory.records import CounterValue, JobKind, JobOutcome
 from memory.store import Store

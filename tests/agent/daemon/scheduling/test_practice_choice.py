@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from agent.daemon.scheduling.family_choice import FLOOR
+from agent.config.time_shares import NEW_FAMILIES_SHARE
+from agent.daemon.scheduling.family_choice import FLOOR, NEVER_PRACTISED
 from agent.daemon.scheduling.practice_choice import PracticeChoice
-from memory.records import Family, FamilyState, FamilyTotals
+from agent.daemon.scheduling.time_budgets import TimeBudgets
+from memory.records import Family, FamilyState, FamilyTotals, JobKind
 from tests.memory.making import make_spec
 
 LEARNING = (0.0, 0.0, 0.0, 0.5, 0.5, 0.5)
 LEARNED = (1.0,) * 6
 """Returns with which a family has the least weight."""
 
+NOTHING = FamilyTotals(env_steps=0, episodes=0, trials=0, meta_updates=0)
 PRACTISED = FamilyTotals(env_steps=1, episodes=1, trials=1, meta_updates=1)
 
 
@@ -117,3 +120,37 @@ def test_shares_of_time_follow_the_weights_of_families_that_come_and_go() -> Non
         turns += service.practise(120.0)
     share = turns.count("slow") / len(turns)
     assert share == pytest.approx(FLOOR / (FLOOR + 2 * 0.85), abs=0.05)
+
+
+def test_the_first_slices_of_many_new_families_leave_half_of_the_time_to_known_ones() -> None:
+    new = {f"new-{number}": 10.0 for number in range(20)}
+    service = Service(GOOD | new, SCORES)
+    for name in new:
+        service.families[name] = replace(service.families[name], totals=NOTHING)
+    budgets, first = TimeBudgets({JobKind.ADMIT: NEW_FAMILIES_SHARE}), set[str]()
+    while service.now < 200.0:
+        choice = service.choice.choose(
+            service.families.values(),
+            returns=SCORES,
+            may_start=lambda _name: True,
+            now=service.now,
+            is_turn_of_new=bool(budgets.within([JobKind.ADMIT], now=service.now)),
+        )
+        assert choice is not None
+        slice_s = service.slices_s[choice.family]
+        service.now += slice_s
+        service.choice.note(choice.family, took_s=slice_s, is_under_way=False, now=service.now)
+        if choice.reason == NEVER_PRACTISED:
+            budgets.note(JobKind.ADMIT, slice_s, now=service.now)
+            first.add(choice.family)
+        service.families[choice.family] = replace(service.families[choice.family], totals=PRACTISED)
+    assert 8 <= len(first) <= 10
+
+
+def test_new_families_are_practised_at_any_time_if_nothing_else_can_be() -> None:
+    service = Service({"new": 3.0}, {})
+    service.families["new"] = replace(service.families["new"], totals=NOTHING)
+    choice = service.choice.choose(
+        service.families.values(), returns={}, may_start=lambda _name: True, now=0.0, is_turn_of_new=False
+    )
+    assert choice is not None

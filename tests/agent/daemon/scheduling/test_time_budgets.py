@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.config.settings import Settings
-from agent.config.time_shares import time_shares
+from agent.config.time_shares import NEW_FAMILIES_SHARE, time_shares
 from agent.daemon.scheduling.time_budgets import TimeBudgets
 from memory.records import JobKind
 
@@ -45,4 +45,5 @@ def test_a_job_that_is_always_due_takes_its_share(share: float) -> None:
 
 def test_the_shares_are_those_of_the_settings() -> None:
     settings = Settings(evaluation={"share": 0.05}, consolidation={"share": 0.3})
-    assert time_shares(settings) == {JobKind.EVALUATE: 0.05, JobKind.CONSOLIDATE: 0.3}
+    shares = {JobKind.ADMIT: NEW_FAMILIES_SHARE, JobKind.EVALUATE: 0.05, JobKind.CONSOLIDATE: 0.3}
+    assert time_shares(settings) == shares

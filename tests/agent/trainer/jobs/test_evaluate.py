@@ -203,3 +203,19 @@ def test_a_family_that_was_never_practised_has_forgotten_nothing_that_could_be_m
 ) -> None:
     evaluate(open_session(store), [feed_bandits(store)])
     assert store.curves.points("bandits", CurveMetric.FORGETTING) == []
+
+
+def test_an_evaluation_without_time_for_all_begins_the_next_time_with_the_others(
+    store: Store, clock: Clock, open_session: SessionMaker
+) -> None:
+    session = open_session(store, settings=settings(store.folder), clock=clock)
+    for name in ("one", "two", "three"):
+        feed_bandits(store, name)
+    scored = []
+    for _ in range(4):
+        clock.now += 100.0
+        report = evaluate(session, families_due(session), within_s=0.0)
+        scored.append(*report["returns"])
+        assert len(report["later"]) == 2
+    assert sorted(scored[:3]) == ["one", "three", "two"]
+    assert scored[3] == scored[0]
