@@ -36,8 +36,14 @@ def family_files(folder: Path) -> list[Path]:
     """Return the family files of a folder, sorted; an empty list if it does not exist.
 
     Hidden files and files with another ending than .toml are left out.
+
+    Raises:
+        OSError: the folder exists, but cannot be read.
     """
-    if not folder.is_dir():
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return []
+    except FileNotFoundError:
         return []
     return sorted(path for path in folder.iterdir() if path.suffix == ".toml" and not path.name.startswith("."))
 

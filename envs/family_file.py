@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -275,10 +276,16 @@ def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceC
             reference_rule=choice.rule,
             reference_steps=choice.steps,
             python=python,
-            import_paths=[str((folder / Path(path).expanduser()).resolve()) for path in values.get("path", ())],
+            import_paths=[_folder(folder, path) for path in values.get("path", ())],
             folder=folder,
         )
     return replace(spec, random_return=values.get("random_return"))
+
+
+def _folder(start: Path, path: str) -> str:
+    """Return an absolute folder as it is written, and a relative one without symbolic links."""
+    place = Path(path).expanduser()
+    return os.path.normpath(place) if place.is_absolute() else str((start / place).resolve())
 
 
 def _few_shot(

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -73,8 +75,8 @@ class FamilyFolders:
         self._settings = settings
         self._folders = watched_folders(settings)
         self._writer = writer
-        self._seen: dict[Path, Signature] = {}
-        self._done: dict[Path, Signature] | None = None
+        self._seen: dict[Path, Signature] | None = None
+        self._done: tuple[dict[Path, Signature], set[Path]] | None = None
         self._num_looks = 0
         self._error = ""
         self.problems: tuple[FileProblem, ...] = ()
@@ -90,16 +92,20 @@ class FamilyFolders:
             await asyncio.sleep(PERIOD_S)
 
     async def look(self) -> None:
-        """Look at the folders once, and take over what has changed since the last look and stayed the same."""
+        """Look at the folders once, and take over the files that have changed and are as they were at the last look."""
         try:
             found = await in_daemon_thread("family-files", lambda: _signatures(self._folders))
-            is_settled, self._seen = found == self._seen, found
+            seen, self._seen = self._seen, found
+            if seen is None:
+                return
+            changing = {path for path in found.keys() | seen.keys() if found.get(path) != seen.get(path)}
+            settled = {path: signature for path, signature in found.items() if path not in changing}
             self._num_looks += 1
             is_retry = bool(self.problems) and self._num_looks % RETRY_LOOKS == 0
-            if not is_settled or (found == self._done and not is_retry):
+            if (settled, changing) == self._done and not is_retry:
                 return
-            declared = await in_daemon_thread("family-files", lambda: _declared(found, self._settings))
-            problems = await self._writer.call(lambda store: synchronise(store, declared))
+            declared = await in_daemon_thread("family-files", lambda: _declared(settled, self._settings))
+            problems = await self._writer.call(lambda store: synchronise(store, declared, changing=changing))
         except (MemoryStoreError, OSError) as error:
             self._note(str(error))
             return
@@ -110,8 +116,8 @@ class FamilyFolders:
             self._error = repr(error)
             return
         self._note("")
-        self._report(problems)
-        self._done = found
+        self._report([*problems, *(p for p in self.problems if Path(p.file) in changing & found.keys())])
+        self._done = (settled, changing)
 
     def _report(self, problems: Sequence[FileProblem]) -> None:
         for problem in problems:
@@ -129,18 +135,20 @@ Declared = Mapping[str, FamilySpec | FileProblem]
 """Path of each file → what it declares, or why it cannot be used."""
 
 
-def synchronise(store: Store, declared: Declared) -> list[FileProblem]:
+def synchronise(store: Store, declared: Declared, *, changing: Collection[Path] = ()) -> list[FileProblem]:
     """Make the families of a store as their files declare them; return the files that cannot be used.
 
     Args:
         store: the store.
-        declared: every file of the folders, and each folder that cannot be read; the families of its files stay as they
+        declared: the files of the folders, and each folder that cannot be read; the families of its files stay as they
             are.
+        changing: the files that may be written just now; their families stay as they are too.
     """
     unreadable = [Path(path) for path, spec in declared.items() if isinstance(spec, FileProblem)]
     for record in store.family_files.all():
         is_hidden = any(folder in Path(record.path).parents for folder in unreadable)
-        if record.path not in declared and not record.is_gone and not is_hidden:
+        is_kept = record.path in declared or Path(record.path) in changing
+        if not is_kept and not record.is_gone and not is_hidden:
             _pause(store, record)
     problems = []
     for path, spec in declared.items():
@@ -223,12 +231,17 @@ def _families(store: Store) -> dict[int, Family]:
 def _is_declared(record: FamilyFile, spec: FamilySpec) -> bool:
     """Return whether a record has the same declaration as a file, as far as the version that wrote it knew its keys.
 
-    Records of older versions do not have ``network``; the family, which has the network, is not changed for that.
+    Records of older versions do not have ``network``, and have import paths without symbolic links; the family is not
+    changed for that.
     """
     stored = json.loads(json.dumps(spec.to_json()))
     if "network" not in record.declaration and not spec.network:
         del stored["network"]
-    return bool(record.declaration == stored)
+    return _with_real_paths(record.declaration) == _with_real_paths(stored)
+
+
+def _with_real_paths(declaration: Mapping[str, Any]) -> dict[str, Any]:
+    return {**declaration, "import_paths": [os.path.realpath(path) for path in declaration.get("import_paths", ())]}
 
 
 def _signatures(folders: Sequence[Path]) -> dict[Path, Signature]:

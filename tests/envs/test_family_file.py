@@ -122,6 +122,17 @@ def test_a_family_written_to_a_file_is_read_as_the_same_family(spec: FamilySpec)
     assert read(family_file_text(spec)) == spec
 
 
+@pytest.mark.parametrize("name", ["maze.py:Maze", "my-env.py", "random.py:R"])
+def test_a_family_of_a_file_behind_a_link_is_read_as_the_same_family(name: str, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for file in ("maze.py", "my-env.py", "random.py"):
+        (tmp_path / "real" / file).write_text("")
+    wrappers = ["maze.py:W", 'my-env.py:W:{"x": null}']
+    spec = family_from_declaration(name, folder=tmp_path / "link", wrappers=wrappers, reference_steps=7000)
+    assert read(family_file_text(spec)) == spec
+
+
 @pytest.mark.parametrize("spec", default_stream(), ids=lambda spec: spec.name)
 def test_the_embedded_families_go_through_a_file_with_their_scale(spec: FamilySpec) -> None:
     assert read(family_file_text(spec)) == declaration_of(spec)

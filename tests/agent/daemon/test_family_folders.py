@@ -92,6 +92,78 @@ def test_a_file_that_is_being_written_is_not_read_yet(watched: Watched) -> None:
     assert watched.family().state is FamilyState.PENDING
 
 
+def test_a_file_that_keeps_growing_stops_no_other_and_leaves_its_family_as_it_is(watched: Watched) -> None:
+    growing = watched.files / "growing.toml"
+    growing.write_text(LAKE)
+    watched.look()
+    (watched.files / "pole.toml").write_text(POLE)
+    for _ in range(5):
+        with growing.open("a") as file:
+            file.write("# more\n")
+        watched.look(1)
+    assert watched.family("pole").state is FamilyState.PENDING
+    number = watched.family("growing").id
+    watched.look()
+    assert watched.family("growing").id == number
+
+
+def test_a_file_that_goes_while_another_grows_pauses_its_family(watched: Watched) -> None:
+    pole, growing = watched.files / "pole.toml", watched.files / "growing.toml"
+    pole.write_text(POLE)
+    watched.look()
+    pole.unlink()
+    for _ in range(3):
+        with growing.open("a") as file:
+            file.write("# more\n")
+        watched.look(1)
+    assert watched.family("pole").state is FamilyState.PAUSED
+
+
+def test_a_file_that_is_replaced_by_renaming_another_changes_its_family_once(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    number = watched.family().id
+    new = watched.files / ".new"
+    new.write_text(POLE + "episodes = 7\n")
+    new.replace(file)
+    watched.look(3)
+    assert (watched.family().id, watched.family().require_spec().episodes_per_trial) == (number + 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "line 1: it has no entry"),
+        (b'entry = "CartPole-v1"\nvary = ["gra', "line 2: it is not TOML"),
+        (b"#" * (10 << 20), "it is larger than 1048576 bytes"),
+        ('entry = "CartPole-v1" # für'.encode("latin-1"), "line 1: it is not UTF-8"),
+    ],
+    ids=["empty", "half", "large", "latin-1"],
+)
+def test_a_file_that_becomes_unusable_is_reported_and_its_family_stays(
+    content: bytes, found: str, watched: Watched
+) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    number = watched.family().id
+    file.write_bytes(content)
+    [problem] = watched.look(3)
+    assert problem.startswith(found)
+    assert (watched.family().id, watched.family().state) == (number, FamilyState.PENDING)
+
+
+def test_a_folder_that_becomes_a_loop_of_links_is_reported_and_its_families_stay(watched: Watched) -> None:
+    (watched.files / "pole.toml").write_text(POLE)
+    watched.look()
+    watched.files.rename(watched.files.with_name("elsewhere"))
+    watched.files.symlink_to(watched.files)
+    [problem] = watched.look(3)
+    assert problem.startswith("Too many levels of symbolic links")
+    assert watched.family().state is FamilyState.PENDING
+
+
 @pytest.mark.parametrize("name", [".pole.toml", "pole.toml~", "pole.txt"])
 def test_hidden_and_other_files_are_left_out(name: str, watched: Watched) -> None:
     (watched.files / name).write_text("nonsense")
