@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.effort import Effort, TimeLimit, TimeUpError
@@ -116,6 +116,7 @@ def examine(
         report: called regularly with the phase and the number of units done. It may raise to end the examination.
     """
     found, limit = Examination(spec=spec), TimeLimit(effort.whole_s)
+    limits = replace(limits or WorkerLimits(), num_processes=1)
     try:
         tasks = _opened(found, limit, limits=limits, num_copies=num_copies, report=report)
     except TimeUpError:

@@ -29,6 +29,7 @@ class WorkerLimits:
         max_processes: processes that the worker and its descendants may be; a worker with more is killed. The kernel
             refuses more than ``THREADS_PER_PROCESS`` times as many processes and threads where it can.
         disk_mib: size of all files in the worker's own folder, and of one file anywhere; a worker above it is killed.
+        num_processes: workers in which a family runs that has more trials than one process can hold copies.
         num_cores: cores that the worker and its descendants may keep busy; 0 for half of the cores, at least one.
         is_isolated: whether namespaces and Landlock keep the worker from files and from the network.
         writable: folders that an isolated worker may change, besides its own.
@@ -45,6 +46,7 @@ class WorkerLimits:
     pace: Pace = UNKNOWN_PACE
     max_processes: int = 512
     disk_mib: int = 1024
+    num_processes: int = 1
     num_cores: int = 0
     is_isolated: bool = True
     writable: tuple[str, ...] = ()

@@ -62,9 +62,9 @@ def open_tasks(
         tasks = _open_tensor_tasks(spec, num_trials=num_trials, device=device, rows_per_task=rows_per_task)
     else:
         _require_one_row(spec, rows_per_task)
-        from envs.gymnasium.batch import WorkerTaskBatch
+        from envs.gymnasium.worker_group import open_worker_tasks
 
-        tasks = WorkerTaskBatch(spec, num_trials=num_trials, device=device, limits=limits, on_wait=on_wait)
+        tasks = open_worker_tasks(spec, num_trials=num_trials, device=device, limits=limits, on_wait=on_wait)
     if spaces is not None and tasks.spaces != spaces:
         tasks.close()
         raise FamilySpecError(

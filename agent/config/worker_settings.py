@@ -46,6 +46,11 @@ class WorkersSettings(Section):
         default=WorkerLimits.max_processes,
         description="Number of processes that a worker and its descendants may be; a worker with more is stopped.",
     )
+    processes: Count = Field(
+        default=8,
+        description="Number of worker processes of one family if a process can hold only some of its copies (env add"
+        " --copies); 1 for a simulator that can run only once on this machine.",
+    )
     disk_limit: Size = Field(
         default=WorkerLimits.disk_mib * 2**20,
         description="Largest size of all files in a worker's own folder; a worker above it is stopped.",
@@ -65,6 +70,7 @@ class WorkersSettings(Section):
             start_timeout_s=self.start_timeout_s,
             nice=nice,
             max_processes=self.max_processes,
+            num_processes=self.processes,
             disk_mib=max(1, self.disk_limit // 2**20),
             num_cores=self.max_cores,
             is_isolated=self.isolation != "off",

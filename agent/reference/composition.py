@@ -69,6 +69,7 @@ def measurement_of(request: ReferenceRequest, settings: Settings) -> Measurement
             step_timeout_s=PATIENCE * limits.step_timeout_s,
             shortest_limit_s=PATIENCE * limits.shortest_limit_s,
             start_timeout_s=PATIENCE * limits.start_timeout_s,
+            num_processes=1,
         ),
     )
 

@@ -20,22 +20,14 @@ from envs.family import FamilySpec, Split, in_pool
 from envs.gymnasium.frames import Frame, decoded
 from envs.gymnasium.interface import Interface
 from envs.gymnasium.process import WorkerProcess
-from envs.gymnasium.shared_arrays import memory_layout
+from envs.gymnasium.shared_arrays import USUAL_STEPS, memory_layout, most_trials
 from envs.gymnasium.task_drawing import Task, draw_one, drawn_values, task_label, task_numbers
 from envs.gymnasium.working_folder import WorkingFolder
 from envs.limits import WorkerLimits
 from envs.pace import Pace
 from envs.random_actions import nearest_allowed
-from envs.spaces import ObservationKind, SpacePair
+from envs.spaces import SpacePair
 from envs.task_batch import Transition
-
-MAX_IMAGE_BYTES = 256 << 20
-"""Bytes of the observations of a trial batch with images, if every trial has its largest length."""
-
-USUAL_STEPS = 1000
-"""Steps of an episode that no limit is known of, to tell how many trials with images fit."""
-
-FEWEST_TRIALS = 4
 
 
 class WorkerTaskBatch:
@@ -99,6 +91,11 @@ class WorkerTaskBatch:
 
     def begin_tasks(self, tasks: Tensor, exposures: Tensor, *, split: Split) -> Tensor:
         """Begin one given task in each row; see :class:`envs.task_batch.RecurringTaskBatch`."""
+        self.start_tasks(tasks, exposures, split=split)
+        return self.await_tasks()
+
+    def start_tasks(self, tasks: Tensor, exposures: Tensor, *, split: Split) -> None:
+        """Send the tasks of :meth:`begin_tasks` to the worker. A call of :meth:`await_tasks` must follow."""
         self._check_open()
         self.num_begins += 1
         numbers = list(zip(tasks.tolist(), exposures.tolist(), strict=True))
@@ -108,7 +105,11 @@ class WorkerTaskBatch:
             {**task.to_json(), "label": task_label(task, *place)}
             for task, place in zip(self._tasks, self._places, strict=True)
         ]
-        self._take_contexts(self._process.ask({"type": "begin", "tasks": described}))
+        self._process.send({"type": "begin", "tasks": described})
+
+    def await_tasks(self) -> Tensor:
+        """Wait until the tasks of :meth:`start_tasks` have begun, and return the first observations."""
+        self._take_contexts(self._process.answer("begin"))
         self._interface.begin(self._tasks)
         return self._seen(self._observation)
 
@@ -340,7 +341,8 @@ class WorkerTaskBatch:
         self.max_episode_steps: int | None = described["max_episode_steps"]
         self.reward_threshold: float | None = described["reward_threshold"]
         self.frames_per_s: float = described["frames_per_s"]
-        self.num_trials = min(self.num_trials, self._most_trials(), self.spec.copies or self.num_trials)
+        most = most_trials(self.spaces, (self.max_episode_steps or USUAL_STEPS) * self.spec.episodes_per_trial)
+        self.num_trials = min(self.num_trials, most or self.num_trials, self.spec.copies or self.num_trials)
         self._interface = Interface(self.spec.variations, self.spaces, num_trials=self.num_trials)
         layout, size_bytes = memory_layout(self.spaces, self.num_trials)
         memory = self._process.share_memory(size_bytes)
@@ -352,14 +354,6 @@ class WorkerTaskBatch:
         request = {"type": "open", "num_tasks": self.num_trials, "size": size_bytes, "layout": layout}
         self._process.ask(request)
         self._process.follow_progress(arrays["progress"], self.num_trials)
-
-    def _most_trials(self) -> int:
-        """Return the number of trials whose images fit into ``MAX_IMAGE_BYTES``; unlimited without images."""
-        observation = self.spaces.observation
-        if observation.kind is not ObservationKind.IMAGE:
-            return self.num_trials
-        num_steps = (self.max_episode_steps or USUAL_STEPS) * self.spec.episodes_per_trial
-        return max(FEWEST_TRIALS, MAX_IMAGE_BYTES // (num_steps * observation.width))
 
     def _seen(self, observation: Tensor) -> Tensor:
         """Return the policy's copy of the environments' observations."""

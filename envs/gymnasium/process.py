@@ -163,26 +163,34 @@ class WorkerProcess:
         return self._deadline.pace
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request, wait for its answer and return it.
+        """Send a request, wait for its answer and return it; see :meth:`answer`."""
+        self.send(request)
+        return self.answer(request["type"])
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request. A call of :meth:`answer` must follow."""
+        self._is_busy = True
+        self._send(json.dumps(request).encode() + b"\n")
+
+    def answer(self, kind: str) -> dict[str, Any]:
+        """Wait for the answer to the request of this kind that was sent, and return it.
 
         Raises:
             WorkerFaultError: the worker failed; it is closed.
             FamilySpecError: the family's description does not fit its environment; the worker is closed.
             UnsupportedSpaceError: a space is not supported; the worker is closed.
         """
-        self._is_busy = True
-        self._send(json.dumps(request).encode() + b"\n")
         line = b""
         while not line.endswith(b"\n"):
             line += self._receive()
         answer = self._parsed(line)
-        if (lacking := missing_key(request["type"], answer)) is not None:
-            self._fail_with(FaultReason.NONSENSE, f"its answer to {request['type']!r} has no {lacking!r}.")
+        if (lacking := missing_key(kind, answer)) is not None:
+            self._fail_with(FaultReason.NONSENSE, f"its answer to {kind!r} has no {lacking!r}.")
         if "fault" in answer:
             self._fail(answer)
-        if request["type"] in MAKING_REQUESTS:
+        if kind in MAKING_REQUESTS:
             self._control.confirm_memory()
-        elif request["type"] == "begin_row":  # begun once per episode by some callers: waiting would cost them 1.4 ms
+        elif kind == "begin_row":  # begun once per episode by some callers: waiting would cost them 1.4 ms
             self._control.note_memory()
         return answer
 

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.spaces import ActionKind, SpacePair
+from envs.spaces import ActionKind, ObservationKind, SpacePair
 
 ALIGNMENT = 64
 """Bytes; each array begins at a multiple of it."""
+
+MAX_IMAGE_BYTES = 256 << 20
+"""Bytes of the observations of a trial batch with images, if every trial has its largest length."""
+
+USUAL_STEPS = 1000
+"""Steps of an episode that no limit is known of, to tell how many trials with images fit."""
+
+FEWEST_TRIALS = 4
 
 _ACTION_TYPES = {
     ActionKind.DISCRETE: "int64",
@@ -46,3 +54,10 @@ def memory_layout(spaces: SpacePair, num_trials: int) -> tuple[dict[str, tuple[i
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         offset += -(-size // ALIGNMENT) * ALIGNMENT
     return layout, offset
+
+
+def most_trials(spaces: SpacePair, num_steps: int) -> int | None:
+    """Return the number of trials of so many steps whose images fit into ``MAX_IMAGE_BYTES``; None without images."""
+    if spaces.observation.kind is not ObservationKind.IMAGE:
+        return None
+    return max(FEWEST_TRIALS, MAX_IMAGE_BYTES // (num_steps * spaces.observation.width))
