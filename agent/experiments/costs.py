@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -25,14 +26,18 @@ def processor_seconds() -> float:
 
 
 def processor_seconds_with_workers() -> float:
-    """Return the processor time, in seconds, of this thread and of this process's running environment workers."""
-    total = time.thread_time()
+    """Return the processor time, in seconds, of this thread and of this process's environment workers.
+
+    That of processes that have ended counts too: an environment may start one for each episode.
+    """
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.thread_time() + ended.ru_utime + ended.ru_stime
     for child in psutil.Process().children(recursive=True):
         try:
             times = child.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system
+        total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

@@ -69,3 +69,27 @@ def test_what_a_worker_does_is_counted_beside() -> None:
         together, alone = processor_seconds_with_workers() - before, processor_seconds() - own
         assert together - alone >= 0.03
         worker.communicate()
+
+
+SPAWNS = """
+import subprocess, sys
+busy = "import time\\nwhile time.process_time() < 0.3: pass"
+for _ in sys.stdin:
+    subprocess.run([sys.executable, "-S", "-c", busy])
+    print("done", flush=True)
+"""
+
+
+def test_what_processes_did_that_a_worker_started_and_that_have_ended_is_counted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", SPAWNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        before = processor_seconds_with_workers()
+        worker.stdin.write(b"now\n")
+        worker.stdin.flush()
+        worker.stdout.readline()
+        assert processor_seconds_with_workers() - before >= 0.2
+        worker.stdin.close()
+    assert processor_seconds_with_workers() - before >= 0.2, "nor is anything lost when the worker itself ends"

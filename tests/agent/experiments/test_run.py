@@ -88,6 +88,14 @@ def test_scoring_and_measuring_are_not_counted() -> None:
     assert clerk.scored == [(0, 5), (5, 5), (10, 7)]
 
 
+def test_slow_updates_are_measured_by_few_of_them() -> None:
+    clerk = Clerk()
+    clerk.seconds = 30.0
+    run = LearningRun(clerk, Plan(budget=Budget(cpu_s=60.0)), report=lambda _: None, is_stopped=lambda: False)
+    assert run.ledger.planned_updates == 2
+    assert clerk.now == 60.0, "one update for the time, and one for the memory"
+
+
 def test_time_that_runs_out_ends_a_run_within_one_update() -> None:
     clerk = Clerk()
     run = LearningRun(clerk, Plan(budget=Budget(cpu_s=10.0)), report=lambda _: None, is_stopped=lambda: False)
