@@ -34,7 +34,7 @@ SAVE_EVERY_S = 60.0
 FEWEST_TIMED_UPDATES = 3
 MOST_TIMED_UPDATES = 100
 SLOW_SHARE = 0.05
-"""Share of the budget from which the first update alone tells how long one takes. Measuring is no part of the budget."""
+"""Share of the budget from which the first update alone tells how long one takes: measuring counts as no budget."""
 
 TIMED_S = 0.5
 """Minimum processor time for measuring an update, unless ``MOST_TIMED_UPDATES`` is reached first."""
