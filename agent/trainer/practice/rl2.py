@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ from agent.trainer.practice.held_out_plays import EVALUATION, FRESH_EVALUATION, 
 from agent.trainer.practice.met_tasks import met_points
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
+from agent.trainer.practice.rehearsal_time import RehearsalTime
 from agent.trainer.practice.rl2_candidates import propose_policies
 from agent.trainer.practice.rollouts import ROLLOUT, PlayedTrials, WorkerRollouts, play_training
 from agent.trainer.practice.slice_work import SliceWork
@@ -71,6 +72,7 @@ class RL2Practice:
     Attributes:
         learner: the learner of the last restored commit.
         rehearsal: the rehearsal of the learner's families.
+        rehearsal_time: the time that it may take.
         environments: the open tasks.
         plays: carries out what a worker steps, in the background.
         slices: the length, the counters, the heartbeat and the commit of slices.
@@ -91,6 +93,7 @@ class RL2Practice:
     curves: CurveTable
     context_keys: KeyUpkeep
     settings: Settings
+    rehearsal_time: RehearsalTime = field(default_factory=RehearsalTime)
 
     carries_over = True
 
@@ -112,7 +115,7 @@ class RL2Practice:
         self.prepare(family)
         training = self._begin_training(family)
         work = SliceWork()
-        rehearsed = self._begin_rehearsal(family)
+        rehearsed = self._begin_rehearsal(family, start)
         played = self._play(family, training)
         while True:
             self._learn(family, training, work, rehearsed, played)
@@ -126,6 +129,7 @@ class RL2Practice:
         name = learner_name(family)
         trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
         self.rehearsal.end(rehearsed)
+        self.rehearsal_time.note(spent_s=rehearsed.spent_s, passed_s=start.passed_s)
         self.rehearsal.add(name, trials)
         report = self.slices.commit_slice(
             family,
@@ -147,10 +151,7 @@ class RL2Practice:
         return report
 
     def _is_over(self, family: Family, start: SliceTime, training: FamilyTraining | None) -> bool:
-        """Return whether a slice ends: its time has passed, or the next rollout would go on in the background.
-
-        Tasks that recur get more time to finish their round.
-        """
+        """Return whether a slice ends: its time (more for rounds) is over, or its rollouts go on in the background."""
         if training is None and self.plays.is_slow(family.id, ROLLOUT):
             return True
         is_amid_round = isinstance(training, RecurringTraining) and training.is_amid_round
@@ -201,11 +202,15 @@ class RL2Practice:
         if pace is not None:
             self.families.record_pace(family.name, pace)
 
-    def _begin_rehearsal(self, family: Family) -> RehearsalSlice:
+    def _begin_rehearsal(self, family: Family, start: SliceTime) -> RehearsalSlice:
         """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""
-        if not self.settings.practise.rehearsal:
+        within_s = self.rehearsal_time.begin_s(self.slices.length_s)
+        if not self.settings.practise.rehearsal or within_s <= 0.0:
             return self.rehearsal.nothing()
-        return self.rehearsal.begin(learner_name(family), in_practice=names_in_practice(self.families.all()))
+        in_practice = names_in_practice(self.families.all())
+        rehearsed = self.rehearsal.begin(learner_name(family), in_practice=in_practice, within_s=within_s)
+        rehearsed.may_step = lambda: self.rehearsal_time.allows(rehearsed.spent_s, passed_s=start.passed_s)
+        return rehearsed
 
     def _learn(
         self,

@@ -13,6 +13,7 @@ A step of rehearsal is an optimiser step of its own after a minibatch of practic
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -82,6 +83,8 @@ class RehearsalSlice:
         self.num_steps = 0
         self.measured: tuple[str, ...] = ()
         """The families that were measured at the start of the slice."""
+        self.may_step: Callable[[], bool] = lambda: True
+        """Returns whether there is time for a step of rehearsal after a minibatch."""
         self.spent_s = 0.0
         """Seconds that the steps of rehearsal took."""
 
@@ -101,7 +104,7 @@ class RehearsalSlice:
         Args:
             num_env_steps: environment steps of the minibatch. At most as many are rehearsed; fewer if little is lost.
         """
-        if not self._lessons:
+        if not self._lessons or not self.may_step():
             return
         self._credit += num_env_steps * min(1.0, float(self._weighted.sum()) / FULL_LOSS)
         if self._credit > 0.0:
@@ -208,23 +211,27 @@ class Rehearsal:
         self.losses = {name: loss for name, loss in self.losses.items() if name in wanted}
         self._retention = {name: kept for name, kept in self._retention.items() if name in wanted}
 
-    def begin(self, practised: str, *, in_practice: Collection[str] = ()) -> RehearsalSlice:
+    def begin(self, practised: str, *, in_practice: Collection[str] = (), within_s: float = math.inf) -> RehearsalSlice:
         """Measure what is being lost of other families, and prepare their rehearsal.
 
         Args:
             practised: the family that is practised in the slice.
             in_practice: families that are themselves practised now and then.
+            within_s: time after which no further family is measured or prepared, beyond the first of each.
         """
         began = time.monotonic()
         others = [name for name in self.losses if name != practised]
-        measured = tuple(others[:MEASURED_FAMILIES])
-        for name in measured:
+        measured: list[str] = []
+        for name in others[:MEASURED_FAMILIES]:
+            if measured and time.monotonic() - began > within_s / 2.0:
+                break
+            measured.append(name)
             del self.losses[name]  # Measured families move to the end of the order.
             self.losses[name] = self.measure(name)
         weighted = {name: self.losses[name] * _weight(name, in_practice) for name in others}
         losing = sorted((name for name in others if weighted[name] > TOLERANCE), key=lambda name: -weighted[name])
-        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice)
-        rehearsed.measured, rehearsed.spent_s = measured, time.monotonic() - began
+        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice, until=began + within_s)
+        rehearsed.measured, rehearsed.spent_s = tuple(measured), time.monotonic() - began
         return rehearsed
 
     def begin_repair(self, names: Sequence[str]) -> RehearsalSlice:
@@ -239,19 +246,30 @@ class Rehearsal:
         """Return the rehearsal of no family."""
         return self.prepare(())
 
-    def prepare(self, names: Sequence[str], *, in_practice: Collection[str] = ()) -> RehearsalSlice:
-        """Prepare the rehearsal of some families; those without usable trials are left out."""
-        names = [name for name in names if self.reservoir(name).usable(held_back=False)]
+    def prepare(
+        self, names: Sequence[str], *, in_practice: Collection[str] = (), until: float = math.inf
+    ) -> RehearsalSlice:
+        """Prepare the rehearsal of some families; those without usable trials are left out.
+
+        After ``until`` (monotonic seconds) no further family is prepared.
+        """
+        prepared: list[str] = []
         lessons: dict[str, Lesson] = {}
-        for index, name in enumerate(names):
+        for name in names:
+            if prepared and time.monotonic() > until:
+                break
+            if not self.reservoir(name).usable(held_back=False):
+                continue
+            index = len(prepared)
+            prepared.append(name)
             lesson = self._lesson(name, index=index)
             key = lesson.spaces.key
             lessons[key] = join_lessons(lessons[key], lesson) if key in lessons else lesson
         return RehearsalSlice(
             self._learner,
             list(lessons.values()),
-            {name: self.losses[name] for name in names},
-            weights=[_weight(name, in_practice) for name in names],
+            {name: self.losses[name] for name in prepared},
+            weights=[_weight(name, in_practice) for name in prepared],
         )
 
     def end(self, rehearsed: RehearsalSlice) -> None:

@@ -117,6 +117,36 @@ def test_each_family_is_measured_in_turn() -> None:
     assert all(rehearsal.losses[name] > 0 for name in names)
 
 
+def test_without_time_one_family_is_measured_and_the_one_that_loses_most_is_prepared() -> None:
+    learner = learner_for(VECTOR)
+    names = ["first", "second", "third"]
+    rehearsal = Rehearsal(learner)
+    for name in names:
+        learner.add_family(name, VECTOR)
+        remember(rehearsal, learner, name, VECTOR)
+    lose(learner, VECTOR)
+    begun = [rehearsal.begin("practised", within_s=0.0) for _ in names]
+    assert [rehearsed.measured for rehearsed in begun] == [("first",), ("second",), ("third",)]
+    assert [len(rehearsed.losses) for rehearsed in begun] == [1, 1, 1]
+    assert begun[2].losses == {name: rehearsal.losses[name] for name in begun[2].losses}
+    assert begun[2].losses.popitem()[1] == max(rehearsal.losses.values())
+
+
+def test_a_slice_that_has_no_time_for_it_takes_no_step_of_rehearsal() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    learner.add_family("another", VECTOR)
+    rehearsed = rehearsal.begin("another")
+    rehearsed.may_step = lambda: False
+    rehearsed.after_minibatch(100)
+    assert rehearsed.num_steps == 0
+    rehearsed.may_step = lambda: True
+    rehearsed.after_minibatch(100)
+    assert rehearsed.num_steps == 1
+
+
 def test_a_slice_loads_the_reservoirs_that_it_measures_alone() -> None:
     learner = learner_for(VECTOR)
     names = [f"family {index}" for index in range(3 * MEASURED_FAMILIES)]
