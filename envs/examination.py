@@ -30,6 +30,9 @@ from envs.task_findings import compare_tasks
 
 NUM_TRIALS = 16
 
+EPISODE_SHARE = 0.3
+"""The share of the patience with a first episode that all copies together may take for one of the largest length."""
+
 PART_SHARE = 0.4
 """The share of the time that is left which a part before the play of random actions may take."""
 
@@ -220,8 +223,7 @@ def _compare(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLi
 
 def _play(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLimit, report: Progress) -> None:
     has_limit = found.max_episode_steps is not None
-    affordable = BEGIN_SHARE * limit.left_s() / max(found.begin_s(is_made=False), 1e-9)
-    num_rows = max(1, int(min(tasks.num_trials, affordable)))
+    num_rows = max(1, int(min(tasks.num_trials, _affordable_copies(found, effort, limit))))
     found.play = play = play_at_random(tasks, effort, limit, num_rows=num_rows, has_step_limit=has_limit, report=report)
     if num_rows < tasks.num_trials and play.num_steps:
         few = f"{tasks.num_trials} copies at once, as many as practice has, but {num_rows}"
@@ -234,6 +236,14 @@ def _play(found: Examination, tasks: TaskBatch, effort: Effort, limit: TimeLimit
         return
     _take_random_return(found, play)
     _take_reference(found, tasks)
+
+
+def _affordable_copies(found: Examination, effort: Effort, limit: TimeLimit) -> float:
+    """Return how many copies can begin in time, and play an episode of the largest length: they share a process."""
+    episode_s = (found.max_episode_steps or 0) * found.times.get("step_s", 0.0)
+    patience_s = min(effort.patience_s, limit.left_s())
+    begin_s = found.begin_s(is_made=False)
+    return min(BEGIN_SHARE * limit.left_s() / max(begin_s, 1e-9), EPISODE_SHARE * patience_s / max(episode_s, 1e-9))
 
 
 def _play_findings(play: RandomPlay, *, has_step_limit: bool) -> list[Finding]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from envs.effort import Effort, thorough
-from envs.examination import Examination, examine
+from envs.effort import Effort, TimeLimit, thorough
+from envs.examination import Examination, _affordable_copies, examine
 from envs.findings import FindingKind
 from envs.gymnasium.variations import Distribution, Variation
 from tests.envs.families import LIMITS, family
@@ -49,8 +49,8 @@ def test_slow_resets_do_not_make_the_check_longer_than_its_time(varied: bool, tm
 
 
 def test_a_call_that_outlasts_the_check_is_interrupted(tmp_path: Path) -> None:
-    found, took_s = examined(tmp_path, thorough(0.5), resetting=20.0)
-    assert took_s < 0.5 + CLOSING_S
+    found, took_s = examined(tmp_path, thorough(5.0), resetting=60.0)
+    assert took_s < 5.0 + CLOSING_S
     assert "no episode was played" in found.refusals[0].found
     assert not_checked(found) == [
         "Not checked whether the environment keeps its contract: no time was left.",
@@ -63,6 +63,16 @@ def test_a_copy_that_is_not_made_in_time_is_told(tmp_path: Path) -> None:
     assert took_s < 0.5 + CLOSING_S
     [refusal] = found.findings
     assert "its first copy was not made" in refusal.found
+
+
+def test_long_episodes_are_played_by_as_few_copies_as_can_end_them_in_time() -> None:
+    spec = family("contract_environments:Walk", max_episode_steps=100_000)
+    found = Examination(spec=spec, max_episode_steps=100_000, times={"step_s": 1e-3})
+    assert 0.5 < _affordable_copies(found, Effort(), TimeLimit(600.0)) < 2.0
+    found.times = {"step_s": 2e-5}
+    assert _affordable_copies(found, Effort(), TimeLimit(600.0)) > 32.0
+    found.max_episode_steps = None
+    assert _affordable_copies(found, Effort(), TimeLimit(600.0)) > 1e6
 
 
 def test_an_admission_has_a_limit_too(tmp_path: Path) -> None:
