@@ -26,6 +26,12 @@ MAX_TRIALS = 1024
 REPORT_STEPS = 64
 """Steps of a batch after which progress is reported although no episode ended."""
 
+NUM_LOOKS = 5
+"""How often it is looked, while no episode has ended, whether one will end in time with so many copies."""
+
+THINNED = 4
+"""The factor by which copies become fewer if it will not: they are stepped one after another."""
+
 Progress = Callable[[str, int], None]
 """A function that is called with the present activity and a growing number."""
 
@@ -119,10 +125,13 @@ def _play_batches(
         batch = _Batch(tasks, play, generator, num_rows=num_rows)
         play.seconds += time.monotonic() - begun
         # The time for making and resetting the copies does not count here; it has limits of its own.
-        begun = time.monotonic()
+        begun, look_s = time.monotonic(), patience_s / NUM_LOOKS
         while batch.step(report):
             limit.check()
             passed = time.monotonic() - begun
+            if not play.episode_lengths and passed > look_s:
+                look_s += patience_s / NUM_LOOKS
+                batch.thin_out(passed / patience_s)
             if passed > (effort.longest_s if play.episode_lengths else patience_s):
                 play.is_whole = False
                 break
@@ -173,6 +182,17 @@ class _Batch:
             return True
         play.trial_returns += self._trial_return[: self._num_rows].tolist()
         return False
+
+    def thin_out(self, passed: float) -> None:
+        """Go on with fewer rows if the longest episode will not end in time.
+
+        Args:
+            passed: the share of the patience that has passed.
+        """
+        longest = self._tasks.max_episode_steps
+        if longest is not None and self._num_steps / longest < passed:
+            self._num_rows = max(1, self._num_rows // THINNED)
+            self._active &= torch.arange(len(self._active)) < self._num_rows
 
     def _end_episodes(self, transition: Transition, has_ended: Tensor) -> None:
         play = self._play

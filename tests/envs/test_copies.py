@@ -91,12 +91,14 @@ def test_variations_are_drawn_for_the_only_copy(simulator: FamilySpec) -> None:
     assert any("share a process (--copies)" in finding.text() for finding in admission.findings)
 
 
-def test_a_simulator_with_one_copy_a_process_is_practised(simulator: FamilySpec) -> None:
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_simulator_with_one_copy_a_process_is_practised(simulator: FamilySpec, num_processes: int) -> None:
+    limits = replace(LIMITS, num_processes=num_processes)
     given = ("hidden_size=8", "input_size=8", "scorer_size=4", "num_trials_gymnasium=4")
-    trainee = RL2Assignment(replace(simulator, episodes_per_trial=1), LIMITS, given=given).begin(2)
+    trainee = RL2Assignment(replace(simulator, episodes_per_trial=1), limits, given=given).begin(2)
     with closing(trainee):
         returns = [trainee.update()["trial return"] for _ in range(2)]
         assert trainee.num_updates == 2
-        assert trainee.next_task >= 2
+        assert trainee.next_task >= 2 * num_processes
         assert trainee.score(4, progress=lambda _: None).adapted.shape == (4,)
     assert returns[0] != returns[1]
