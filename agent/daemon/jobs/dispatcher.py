@@ -17,7 +17,7 @@ import structlog
 
 from agent.clock import Clock
 from agent.config.settings import Settings
-from agent.config.time_shares import time_shares
+from agent.config.time_shares import NEW_FAMILIES_AHEAD_S, time_shares
 from agent.config.triggers import is_within
 from agent.daemon.jobs.daemon_jobs import run_daemon_job
 from agent.daemon.jobs.failures import Failures
@@ -95,7 +95,7 @@ class Dispatcher:
         self._references = ReferenceLane(settings, folder=folder, writer=writer, clock=clock, command=reference_command)
         self._wakes = {lane: asyncio.Event() for lane in Lane}
         self._practice = PracticeChoice()
-        self._budgets = TimeBudgets(time_shares(settings))
+        self._budgets = TimeBudgets(time_shares(settings), ahead_s={JobKind.ADMIT: NEW_FAMILIES_AHEAD_S})
         self._is_practice_owed = False
         self._stopping = False
         self._store = RetryingWriter(writer, is_stopping=lambda: self._stopping, on_full=self.use_ballast)

@@ -10,9 +10,8 @@ import torch
 
 from envs.errors import WorkerFaultError
 from envs.family import FamilySpec, Split
-from envs.gymnasium.shared_arrays import FEWEST_TRIALS, MAX_IMAGE_BYTES
 from envs.gymnasium.host.observations import form_of
-from envs.gymnasium.shared_arrays import memory_layout
+from envs.gymnasium.shared_arrays import FEWEST_TRIALS, MAX_IMAGE_BYTES, memory_layout
 from envs.gymnasium.task_drawing import draw_tasks
 from tests.envs.environments.image_environments import Camera, Robot
 from tests.envs.families import all_active, family, opened

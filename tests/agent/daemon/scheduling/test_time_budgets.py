@@ -25,6 +25,17 @@ def test_kinds_without_a_budget_do_not_wait() -> None:
     assert budgets.within(DUE, now=0.0) == DUE
 
 
+def test_a_kind_that_may_run_ahead_waits_when_it_has_taken_more_than_its_share_for_longer() -> None:
+    budgets, kinds = TimeBudgets({JobKind.ADMIT: 0.5}, ahead_s={JobKind.ADMIT: 30.0}), [JobKind.ADMIT]
+    for now in (10.0, 20.0, 30.0):
+        assert budgets.within(kinds, now=now - 10.0) == kinds
+        budgets.note(JobKind.ADMIT, 10.0, now=now)
+    assert budgets.within(kinds, now=30.0) == kinds, "30 s ahead"
+    budgets.note(JobKind.ADMIT, 5.0, now=35.0)
+    assert budgets.within(kinds, now=35.0 + 4.0) == []
+    assert budgets.within(kinds, now=35.0 + 5.0) == kinds
+
+
 def test_the_whole_time_is_no_bound() -> None:
     budgets = TimeBudgets({JobKind.EVALUATE: 1.0})
     budgets.note(JobKind.EVALUATE, 1e6, now=0.0)
