@@ -11,9 +11,9 @@ from itertools import pairwise
 import pytest
 
 import agent.trainer.plays
-from agent.daemon.practice_choice import PracticeChoice
+from agent.daemon.scheduling.practice_choice import PracticeChoice
 from agent.trainer.plays import BackgroundPlays, UnderWayError
-from tests.agent.daemon.test_practice_choice import family
+from tests.agent.daemon.scheduling.test_practice_choice import family
 
 ROLLOUT, PLACES = "rollout", 4
 
