@@ -4,12 +4,13 @@ A service trains one family of bandits. The store also has paused families with 
 scrape has their series. For each number of families the benchmark measures
 
 - latency of one scraper with pauses in between, and of 20 scrapers at once: p50, p99, worst
-- CPU-milliseconds of the daemon per scrape: those of a window with scrapes minus those of one without
-- environment steps a second of the training in alternating windows with a scrape each second and without
+- CPU-milliseconds of the daemon per scrape: those of windows with scrapes minus those of windows without
+- updates of the training per second and per CPU-second of the trainer, in windows with 20 scrapers of one scrape a
+  second each, and without, by turns; the loss has its standard error over blocks of four windows
 
 Scrapers ask as Prometheus does: OpenMetrics, gzip, a connection that is kept.
 
-Run: ``python -m benchmarks.scrape [--families 7 1000] [--windows 6] [--window-s 10] [--json FILE]``.
+Run: ``python -m benchmarks.scrape [--families 7 1000] [--blocks 8] [--window-s 5] [--json FILE]``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import gzip
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,14 @@ LIMITS_MS = {"one scraper": 50.0, "20 at once": 250.0}
 SLOWED_LIMIT = 0.02
 LOSSES = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm", "explained_variance")
 NUM_EPISODES = 4
+TRAINED = "family-0000"
+SETTLING_S = 20.0
+"""Time after the first slice, in which the trainer warms up."""
+
 SETTINGS = """
+[practise]
+slice_s = 0.2
+
 [learner]
 nice = 0
 
@@ -98,12 +108,12 @@ class Scraper:
         self.latencies_ms: list[float] = []
 
     def scrape(self) -> bytes:
-        """Take and keep the time of one scrape; return its text."""
+        """Take and keep the time of one scrape; return its compressed text."""
         began = time.perf_counter()
         self._connection.request("GET", "/metrics", headers=HEADERS)
         body = self._connection.getresponse().read()
         self.latencies_ms.append((time.perf_counter() - began) * 1e3)
-        return gzip.decompress(body)
+        return body
 
 
 def latency(scrapers: Sequence[Scraper]) -> dict[str, float]:
@@ -140,36 +150,70 @@ def at_once(num_scrapers: int, rounds: int) -> dict[str, float]:
     return latency(scrapers)
 
 
-def window(service: psutil.Process, *, seconds: float, with_scrapes: bool) -> dict[str, float]:
-    """Return steps a second, steps per CPU-second of the trainer, and CPU-milliseconds of the daemon in a window."""
-    scraper = Scraper()
-    before, began = _state(scraper, service), time.monotonic()
-    count = 0
-    while (left := seconds - (time.monotonic() - began)) > 0:
-        time.sleep(min(1.0, left))
-        if with_scrapes:
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A time with scrapes or without.
+
+    Attributes:
+        is_scraped: whether scrapers scraped.
+        began: its start, in seconds since the epoch.
+        ended: its end.
+        num_scrapes: number of scrapes.
+        daemon_cpu_s: CPU time of the daemon.
+        trainer_cpu_s: CPU time of the trainer.
+    """
+
+    is_scraped: bool
+    began: float
+    ended: float
+    num_scrapes: int
+    daemon_cpu_s: float
+    trainer_cpu_s: float
+
+
+def window(service: psutil.Process, *, seconds: float, num_scrapers: int) -> Window:
+    """Let so many scrapers scrape once a second each for that time; return what the time cost."""
+    scrapers, is_over = [Scraper() for _ in range(num_scrapers)], threading.Event()
+
+    def work(scraper: Scraper) -> None:
+        while not is_over.is_set():
             scraper.scrape()
-            count += 1
-    passed = time.monotonic() - began
-    after = _state(scraper, service)
-    steps, daemon_s, trainer_s = (late - early for early, late in zip(before, after, strict=True))
-    return {
-        "steps_per_s": steps / passed,
-        "steps_per_trainer_cpu_s": steps / max(trainer_s, 1e-9),
-        "daemon_cpu_ms_per_s": 1e3 * daemon_s / passed,
-        "scrapes_per_s": count / passed,
-    }
+            is_over.wait(1.0)
+
+    threads = [threading.Thread(target=work, args=(scraper,)) for scraper in scrapers]
+    before, began = _cpu_s(service), time.time()
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    after, ended = _cpu_s(service), time.time()
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    return Window(
+        is_scraped=num_scrapers > 0,
+        began=began,
+        ended=ended,
+        num_scrapes=sum(len(scraper.latencies_ms) for scraper in scrapers),
+        daemon_cpu_s=after[0] - before[0],
+        trainer_cpu_s=after[1] - before[1],
+    )
 
 
-def _state(scraper: Scraper, service: psutil.Process) -> tuple[float, float, float]:
-    """Return the steps practised, and the CPU-seconds of the daemon and of its trainer."""
-    text = scraper.scrape().decode()
-    line = next(line for line in text.splitlines() if line.startswith('learnd_env_steps_total{family="family-0000"}'))
+def _cpu_s(service: psutil.Process) -> tuple[float, float]:
+    """Return the CPU-seconds of the daemon and of its trainer."""
     daemon, trainer = service.cpu_times(), service.children()[0].cpu_times()
-    return float(line.split()[-1]), daemon.user + daemon.system, trainer.user + trainer.system
+    return daemon.user + daemon.system, trainer.user + trainer.system
 
 
-def measure(num_families: int, *, num_windows: int, window_s: float) -> dict[str, Any]:
+def by_turns(service: psutil.Process, *, num_blocks: int, window_s: float, num_scrapers: int) -> list[list[Window]]:
+    """Return blocks of four windows: without scrapes, with them twice, and without. A steady drift cancels in each."""
+    return [
+        [window(service, seconds=window_s, num_scrapers=num_scrapers * is_on) for is_on in (False, True, True, False)]
+        for _ in range(num_blocks)
+    ]
+
+
+def measure(num_families: int, *, num_blocks: int, window_s: float, num_scrapers: int) -> dict[str, Any]:
     """Run a service with that many families and return what was measured."""
     with tempfile.TemporaryDirectory() as parent:
         folder, config = Path(parent) / "data", Path(parent) / "learnd.toml"
@@ -180,37 +224,89 @@ def measure(num_families: int, *, num_windows: int, window_s: float) -> dict[str
             service = subprocess.Popen([*command, "--listen", f"127.0.0.1:{PORT}"], stdout=output, stderr=output)
         try:
             text = _wait_for_training()
-            windows: dict[bool, list[dict[str, float]]] = {True: [], False: []}
-            for number in range(num_windows):
-                is_on = number % 2 == 1
-                windows[is_on].append(window(psutil.Process(service.pid), seconds=window_s, with_scrapes=is_on))
+            time.sleep(SETTLING_S)
+            load = os.getloadavg()[0]
+            process = psutil.Process(service.pid)
+            blocks = by_turns(process, num_blocks=num_blocks, window_s=window_s, num_scrapers=num_scrapers)
             lone, crowd = one_after_another(200), at_once(20, 10)
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait(timeout=30)
+        updates = committed_updates(folder)
     return {
         "families": num_families,
         "series": sum(not line.startswith("#") for line in text.decode().splitlines()),
         "bytes": {"text": len(text), "gzip": len(gzip.compress(text, 1))},
         "latency_ms": {"one scraper": lone, "20 at once": crowd, "limits of p99": LIMITS_MS},
-        **_compared(windows),
+        "load_before": round(load, 2),
+        "scrapers": num_scrapers,
+        **compared(blocks, updates),
     }
 
 
-def _compared(windows: dict[bool, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return the means of the windows with scrapes and without, and what scrapes cost."""
-    means = {on: {key: float(np.mean([w[key] for w in found])) for key in found[0]} for on, found in windows.items()}
+def committed_updates(folder: Path) -> list[tuple[float, int]]:
+    """Return when each slice was committed, and the family's number of updates then."""
+    with Store.open(DataFolder(folder), is_reader=True) as store:
+        points = store.curves.points(TRAINED, CurveMetric.TRIAL_RETURN)
+    return [(point.at, point.meta_updates) for point in points]
+
+
+def compared(blocks: Sequence[Sequence[Window]], updates: Sequence[tuple[float, int]]) -> dict[str, Any]:
+    """Return the means of the windows with scrapes and without, and what scrapes cost.
+
+    Args:
+        blocks: windows that are compared with each other.
+        updates: times, and the number of updates that were done by then; between two times it grows evenly.
+    """
+    rates = [[_rates(found, updates) for found in block] for block in blocks]
+    windows = [
+        (found, rate) for block, of in zip(blocks, rates, strict=True) for found, rate in zip(block, of, strict=True)
+    ]
+    means = {
+        on: {
+            key: float(np.mean([rate[key] for found, rate in windows if found.is_scraped is on])) for key in rates[0][0]
+        }
+        for on in (False, True)
+    }
     extra_ms = means[True]["daemon_cpu_ms_per_s"] - means[False]["daemon_cpu_ms_per_s"]
-    slowed = 1 - means[True]["steps_per_s"] / means[False]["steps_per_s"]
     return {
-        "daemon_cpu_ms_per_scrape": round(extra_ms / means[True]["scrapes_per_s"], 2),
+        "daemon_cpu_ms_per_scrape": round(extra_ms / means[True]["scrapes_per_s"], 3),
         "training": {
-            "without_scrapes": {key: round(value, 2) for key, value in means[False].items()},
-            "one_scrape_a_second": {key: round(value, 2) for key, value in means[True].items()},
-            "slowed_by": round(slowed, 4),
+            "without_scrapes": {key: round(value, 3) for key, value in means[False].items()},
+            "with_scrapes": {key: round(value, 3) for key, value in means[True].items()},
+            "slowed_by": _slowed(blocks, rates, "updates_per_s"),
+            "slowed_by_per_trainer_cpu_s": _slowed(blocks, rates, "updates_per_trainer_cpu_s"),
             "limit": SLOWED_LIMIT,
         },
     }
+
+
+def _rates(found: Window, updates: Sequence[tuple[float, int]]) -> dict[str, float]:
+    at, done = zip(*updates, strict=True)
+    first, last = np.interp([found.began, found.ended], at, done)
+    passed = found.ended - found.began
+    return {
+        "updates_per_s": float(last - first) / passed,
+        "updates_per_trainer_cpu_s": float(last - first) / max(found.trainer_cpu_s, 1e-9),
+        "trainer_cpu_ms_per_s": 1e3 * found.trainer_cpu_s / passed,
+        "daemon_cpu_ms_per_s": 1e3 * found.daemon_cpu_s / passed,
+        "scrapes_per_s": found.num_scrapes / passed,
+    }
+
+
+def _slowed(
+    blocks: Sequence[Sequence[Window]], rates: Sequence[Sequence[dict[str, float]]], key: str
+) -> dict[str, float]:
+    """Return the loss of a rate by scrapes: the mean over blocks with its standard error."""
+
+    def mean(block: Sequence[Window], of: Sequence[dict[str, float]], *, is_on: bool) -> float:
+        return float(np.mean([rate[key] for found, rate in zip(block, of, strict=True) if found.is_scraped is is_on]))
+
+    losses = [
+        1 - mean(block, of, is_on=True) / mean(block, of, is_on=False) for block, of in zip(blocks, rates, strict=True)
+    ]
+    error = float(np.std(losses, ddof=1)) / len(losses) ** 0.5 if len(losses) > 1 else float("nan")
+    return {"mean": round(float(np.mean(losses)), 4), "standard_error": round(error, 4)}
 
 
 def _wait_for_training() -> bytes:
@@ -218,11 +314,11 @@ def _wait_for_training() -> bytes:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
-            text = Scraper().scrape()
+            text = gzip.decompress(Scraper().scrape())
         except OSError:
             time.sleep(0.1)
             continue
-        if b'learnd_gradient_norm{family="family-0000"}' in text:
+        if f'learnd_gradient_norm{{family="{TRAINED}"}}'.encode() in text:
             return text
         time.sleep(0.5)
     raise RuntimeError("the service does not train")
@@ -232,12 +328,18 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", type=int, nargs="+", default=[7, 1000])
-    parser.add_argument("--windows", type=int, default=6)
-    parser.add_argument("--window-s", type=float, default=10.0)
+    parser.add_argument("--blocks", type=int, default=8, help="blocks of four windows")
+    parser.add_argument("--window-s", type=float, default=5.0)
+    parser.add_argument("--scrapers", type=int, default=20, help="scrapers in the windows, each once a second")
     parser.add_argument("--json", type=Path, help="write the report here too")
     arguments = parser.parse_args()
     reports = [
-        measure(num_families, num_windows=arguments.windows, window_s=arguments.window_s)
+        measure(
+            num_families,
+            num_blocks=arguments.blocks,
+            window_s=arguments.window_s,
+            num_scrapers=arguments.scrapers,
+        )
         for num_families in arguments.families
     ]
     text = json.dumps(reports, indent=2)
