@@ -138,6 +138,9 @@ def test_each_fault_has_the_colour_of_the_manual(tmp_path: Path, open_page: Open
             assert page.locator(f"#health .{colour}").count() == 1, row.fault
             red_families = page.locator("#family-list tr.row .bad").count()
             assert red_families == row.colour.endswith(FAMILY_IS_RED), row.fault
+            sign = "warn" if red_families else colour
+            assert page.locator(f"#sign.{sign}").count() == 1, row.fault
+            assert page.title() == (f"{page.inner_text('#sign')} · learnd" if sign == "bad" else "learnd")
             page.locator("#quarantine-list tr", has_text="5 strikes in a row").nth(0).wait_for(
                 state="visible" if red_families else "detached"
             )
@@ -179,6 +182,18 @@ def test_every_chart_has_its_numbers_as_a_table_and_every_axis_draws(tmp_path: P
         page.locator("#metric").select_option("rehearsal_kl")
         page.get_by_text("nothing was measured yet").first.wait_for()
         assert faults == []
+
+
+@SLOW
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_name_of_a_family_is_broken_in_a_table(width: int, tmp_path: Path, open_page: OpenPage) -> None:
+    fill_with(tmp_path / "learnd", 6)
+    with DaemonProcess(tmp_path / "learnd", config=still()) as service:
+        page, _ = open_page(service.url, width=width)
+        for table in ("#matrix", "#memory-sizes"):
+            page.wait_for_selector(f"{table} td.name a")
+            lines = page.locator(f"{table} td.name a").evaluate_all("all => all.map(a => a.getClientRects().length)")
+            assert set(lines) == {1}
 
 
 @SLOW

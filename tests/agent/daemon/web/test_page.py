@@ -50,6 +50,11 @@ def test_every_file_that_the_page_names_is_served(site: Site) -> None:
     assert {path: site.get(path).status_code for path in named} == dict.fromkeys(named, 200)
 
 
+def test_every_module_is_asked_for_before_another_one_imports_it() -> None:
+    modules = {path.name for path in STATIC.glob("js/*.js")} - {"login.js", "main.js"}
+    assert set(re.findall(r'"modulepreload" href="/static/js/([^"]+)"', (STATIC / "index.html").read_text())) == modules
+
+
 def test_every_element_that_a_script_asks_for_is_in_the_page() -> None:
     text = (STATIC / "index.html").read_text()
     ids = set(re.findall(r' id="([^"]+)"', text))

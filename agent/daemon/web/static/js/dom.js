@@ -60,6 +60,11 @@ export function table(columns, rows, { caption = "", isStacked = false } = {}) {
       columns.map(([, cell, kind]) => el("td", { class: kind, role: role("cell") }, cell(row)))))));
 }
 
+/** Return a link to a family. `key` names the place of the link, for the focus. */
+export function familyLink(name, key) {
+  return el("a", { href: `#family=${encodeURIComponent(name)}`, title: name, "data-key": `${key} ${name}` }, name);
+}
+
 /** Return a mark: a short word in the colour of its meaning. */
 export function mark(word, kind = "muted") {
   return el("span", { class: `mark ${kind}` }, word);

@@ -1,6 +1,6 @@
 // The episodic memory by family, and the space on the disk; and what was retained and transferred.
 
-import { byId, el, paragraph, render, table } from "./dom.js";
+import { byId, el, familyLink, paragraph, render, table } from "./dom.js";
 import { count, score, share, size } from "./format.js";
 import { strip } from "./charts.js";
 
@@ -22,7 +22,7 @@ export function showMemory(memory) {
       el("span", {}, el("b", {}, size(memory.size_bytes)), " on the disk"),
       el("span", {}, el("b", {}, size(memory.disk_free_bytes)), " free")),
     largest.length ? table([
-      ["family", (f) => [f.family, meter(f.size_bytes / most)], "cell"], ["trials", (f) => count(f.trials), "num"],
+      ["family", (f) => [familyLink(f.family, "memory"), meter(f.size_bytes / most)], "name"], ["trials", (f) => count(f.trials), "num"],
       ["episodes", (f) => count(f.episodes), "num"],
       ["size", (f) => size(f.size_bytes), "num"],
     ], largest.slice(0, MOST), { caption: "Stored trials by family" }) : null,
@@ -43,7 +43,7 @@ export function showMatrix(matrix) {
   render(byId("matrix"),
     paragraph(`Scores over the ${count(to)} slices of the service. A stronger colour is a better score, amber is below random actions, and the line below marks practice.${matrix.average_performance === null ? "" : ` Mean performance ${score(matrix.average_performance)}.`}`),
     el("div", { class: "scroll", "data-scroll": "matrix", tabindex: "0", role: "region", "aria-label": "Scores of all families over time" }, table([
-      ["family", (f) => el("a", { href: `#family=${encodeURIComponent(f.name)}`, "data-key": `matrix ${f.name}` }, f.name)],
+      ["family", (f) => familyLink(f.name, "matrix"), "name"],
       ["score over time", (f) => strip(f.cells, from, to, said(f)), "wide"],
       ["reached", (f) => score(f.reached), "num optional"], ["now", (f) => score(f.performance), "num"],
       ["forgetting", (f) => score(f.forgetting), "num"], ["transfer", (f) => score(f.forward_transfer), "num optional"],

@@ -1,6 +1,6 @@
 // What the service does now and why, its figures, and its health with what to do.
 
-import { byId, el, mark, paragraph, render } from "./dom.js";
+import { byId, el, familyLink, mark, paragraph, render } from "./dom.js";
 import { ago, count, duration, NOTHING, running, score, STATE_KINDS } from "./format.js";
 import { attentionOf } from "./attention.js";
 
@@ -19,7 +19,7 @@ function doing(status) {
   }
   return status.running.map((run) => el("div", { class: "doing" },
     el("span", { class: "what" }, run.job, run.family ? " " : "",
-      run.family && el("a", { href: `#family=${encodeURIComponent(run.family)}`, "data-key": `now ${run.family}` }, run.family)),
+      run.family && familyLink(run.family, "now")),
     el("span", { class: "why" }, `${run.reason}${progressOf(run)}`),
     el("span", { class: "muted" }, running(run.started_at))));
 }
@@ -51,6 +51,15 @@ export function showNow(status) {
   byId("place").textContent = `${status.data_dir} · pid ${status.pid} · ${status.listen ?? ""}`;
 }
 
+/** Show health in the bar, which stays in view, and in the title of the browser's tab if it is bad. */
+function showSign(text, kind) {
+  const sign = byId("sign");
+  sign.hidden = false;
+  sign.className = `sign mark ${kind}`;
+  sign.textContent = text;
+  document.title = kind === "bad" ? `${text} · learnd` : "learnd";
+}
+
 export function showHealth(health, status) {
   const items = health.reasons.map((reason) => el("li", { class: "red" },
     el("strong", {}, reason.reason), reason.found, el("br"), el("b", {}, "What to do: "), reason.hint));
@@ -58,7 +67,7 @@ export function showHealth(health, status) {
     .sort((a, b) => b[1].rank - a[1].rank);
   for (const [family, need] of needs.slice(0, MOST_SHOWN)) {
     items.push(el("li", {},
-      el("strong", {}, el("a", { href: `#family=${encodeURIComponent(family.name)}`, "data-key": `need ${family.name}` }, family.name),
+      el("strong", {}, familyLink(family.name, "need"),
         ` ${need.text}`),
       need.found && `${need.found}\n`,
       family.state === "quarantined" && family.quarantined_until ? el("span", {}, "tried again ", ago(family.quarantined_until), ". ") : null,
@@ -69,6 +78,9 @@ export function showHealth(health, status) {
     items.push(el("li", {}, el("strong", {}, problem.file), problem.found));
   }
   const isRed = health.status !== "ok";
+  if (isRed) showSign(`red: ${health.reasons[0]?.reason ?? "unknown"}${health.reasons.length > 1 ? ` and ${health.reasons.length - 1} more` : ""}`, "bad");
+  else if (needs.length) showSign(needs.length === 1 ? "1 needs a look" : `${needs.length} need a look`, "warn");
+  else showSign("health good", "good");
   render(byId("health"),
     el("p", {}, mark(isRed ? "red" : "good", isRed ? "bad" : "good"),
       isRed ? " learnd goes on as far as it can." : needs.length ? " The service is well; these families need a look:" : " Nothing needs attention."),
@@ -76,5 +88,6 @@ export function showHealth(health, status) {
 }
 
 export function showUnread(problem) {
+  showSign("no answer", "bad");
   render(byId("health"), el("p", {}, mark("no answer", "bad")), paragraph(`${problem} The page shows what it last read.`, "reason"));
 }

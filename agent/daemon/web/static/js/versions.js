@@ -1,6 +1,6 @@
 // Versions and rejected candidates: the reason, and the gate's score of each family.
 
-import { byId, el, mark, paragraph, render, svg, table } from "./dom.js";
+import { byId, el, familyLink, mark, paragraph, render, svg, table } from "./dom.js";
 import { ago, number, score, STATE_KINDS, withError } from "./format.js";
 
 const MOST = 50;
@@ -31,7 +31,7 @@ function signedChange(entry) {
 function gate(version) {
   const rows = [...version.scores].sort((a, b) => ((a.score ?? 0) - (a.published_score ?? 0)) - ((b.score ?? 0) - (b.published_score ?? 0)));
   return table([
-    ["family", (s) => el("a", { href: `#family=${encodeURIComponent(s.family)}` }, s.family)],
+    ["family", (s) => familyLink(s.family, "gate"), "name"],
     ["candidate", (s) => (s.score === null ? withError(s.mean_return, s.return_standard_error) : withError(s.score, s.standard_error)), "num"],
     ["served then", (s) => (s.score === null ? number(s.published_return) : score(s.published_score)), "num optional"],
     ["change", signedChange, "num"], ["", delta, "optional wide"],
