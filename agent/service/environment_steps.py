@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -37,7 +38,13 @@ def environment_steps(program: Program) -> list[Step]:
     lock = source / "requirements.lock"
 
     def make() -> None:
-        _call([str(program.interpreter), "-m", "venv", str(folder)])
+        try:
+            _call([str(program.interpreter), "-m", "venv", str(folder)])
+        except BaseException:
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # without pip: the next installation would take it for a whole one
+            raise
         (folder / MARK).touch()
 
     def install(*arguments: str) -> Step:

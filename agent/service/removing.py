@@ -46,7 +46,7 @@ def removal_steps(places: Places, systemctl: Systemctl, *, is_purging: bool) -> 
         steps.append(remove_step("remove the data", places.data_parts))
         steps.append(remove_step("remove the settings", [_settings_part(places)]))
     if is_own or not os.path.lexists(environment):
-        steps.append(remove_step("remove the environment", [environment]))
+        steps.append(remove_step("remove the environment", [_environment_part(places, environment)]))
     return steps
 
 
@@ -80,6 +80,13 @@ def _left(what: str, paths: Iterable[Path], scope: Scope) -> Left:
 def _settings_part(places: Places) -> Path:
     """Return what holds the settings: their folder."""
     return places.settings.parent
+
+
+def _environment_part(places: Places, environment: Path) -> Path:
+    """Return what holds the environment: of a user's service, also the folder that was made for it."""
+    folder = environment.parent
+    is_alone = places.scope is Scope.USER and environment == places.environment and folder.is_dir()
+    return folder if is_alone and list(folder.iterdir()) == [environment] else environment
 
 
 def _disable_step(places: Places, systemctl: Systemctl) -> Step:

@@ -41,6 +41,7 @@ case "$1 $2" in
 "-m venv")
     mkdir -p "$3/bin"
     cp "$0" "$3/bin/python"
+    [ ! -e {log}.without-pip ] || {{ echo "ensurepip is not available" >&2; exit 1; }}
     ;;
 "-m pip")
     case "$*" in *torch==*) [ ! -e {log}.offline ] || {{ echo "no network" >&2; exit 1; }} ;; esac
@@ -124,6 +125,14 @@ class FakePython:
         """Have the installation of torch fail, or no longer."""
         mark = self._log.with_name("python-calls.offline")
         if is_offline:
+            mark.touch()
+        else:
+            mark.unlink()
+
+    def set_without_pip(self, *, is_without: bool) -> None:
+        """Have environments fail half made, as on a Debian without python3-venv, or no longer."""
+        mark = self._log.with_name("python-calls.without-pip")
+        if is_without:
             mark.touch()
         else:
             mark.unlink()

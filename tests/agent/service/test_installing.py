@@ -159,6 +159,18 @@ def test_a_failure_midway_says_what_was_done_and_the_next_run_goes_on_from_there
     assert places.unit.exists()
 
 
+def test_a_half_made_environment_is_removed_so_that_the_next_installation_makes_it(
+    places: Places, program: Program, systemctl: Systemctl, python: FakePython
+) -> None:
+    python.set_without_pip(is_without=True)
+    with pytest.raises(StepError) as failure:
+        installed(places, program, systemctl)
+    assert failure.value.found == "ensurepip is not available"
+    assert not places.environment.exists()
+    python.set_without_pip(is_without=False)
+    assert outcomes(installed(places, program, systemctl))[f"make the environment {places.environment}"] is Outcome.DONE
+
+
 def test_a_start_that_fails_names_the_log(
     places: Places, as_it_is: Program, systemctl: Systemctl, systemd: FakeSystemctl
 ) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.service.installing import InstallOptions, install_steps
-from agent.service.places import Places
+from agent.service.places import Places, Scope, places_of
 from agent.service.program import Program
 from agent.service.removing import left_behind, removal_steps
 from agent.service.steps import Outcome, run_steps
@@ -49,6 +50,20 @@ def test_a_purge_leaves_nothing(places: Places, systemctl: Systemctl, root: Path
     assert left_behind(places, data_dir=places.data, is_purging=True) == []
     remove(places, systemctl, is_purging=True)
     assert [path for path in root.rglob("*") if "learnd" in path.name] == []
+
+
+def test_a_purge_of_a_users_service_leaves_nothing(
+    program: Program, systemd: FakeSystemctl, tmp_path: Path, root: Path
+) -> None:
+    home = tmp_path / "home"
+    places = places_of(Scope.USER, variables={"HOME": str(home), "XDG_RUNTIME_DIR": str(root / "run")})
+    places.runtime.touch()
+    places.data.mkdir(parents=True)
+    own = replace(program, path=places.environment / "bin/learnd", environment=places.environment)
+    run_steps(install_steps(places, own, InstallOptions(), Systemctl(places)), is_dry=False)
+    remove(places, Systemctl(places), is_purging=True)
+    assert "--user disable --now learnd.service" in systemd.changes
+    assert [path for path in home.rglob("*") if "learnd" in path.name] == []
 
 
 def test_a_data_folder_elsewhere_is_never_removed(places: Places, systemctl: Systemctl, tmp_path: Path) -> None:
