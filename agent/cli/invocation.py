@@ -243,7 +243,7 @@ class Invocation:
             return error
         if isinstance(error, SettingsError) or "settings" not in self.__dict__:
             return error
-        from agent.cli.running_service import running_at
+        from agent.cli.running_service import running_at, url_of
 
         running = running_at(self.settings.service.listen)
         if running is None and self.system_service is None:
@@ -253,7 +253,8 @@ class Invocation:
             operation=self.name,
             subject=str(self.settings.data_dir),
             found=f"this user may not use the data folder of {owner}. {running or ''}".rstrip(),
-            hint="Run the command as root (sudo) or as the service's user, or name another folder with --data-dir.",
+            hint="Run the command as root (sudo) or as the service's user, or name another folder with --data-dir."
+            + (f" Every user may run: learnd status --url {url_of(self.settings.service.listen)}" if running else ""),
         )
 
     def no_store_error(self) -> CommandError | None:

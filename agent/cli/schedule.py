@@ -59,7 +59,7 @@ def run_now(
     job: Annotated[str, typer.Argument(metavar="JOB", help=f"One of {', '.join(JobKind)}.")],
     family: Annotated[str | None, typer.Option(metavar="NAME", help="Run the job for this family only.")] = None,
 ) -> None:
-    """Request a job. It runs as soon as the trainer is free or, if the daemon is stopped, after its next start."""
+    """Request a job. It runs as soon as its process is free or, if the daemon is stopped, after its next start."""
     if job not in set(JobKind):
         raise unknown_name_error(operation="requesting job", subject=job, kind="job", known=list(JobKind))
     kind = JobKind(job)
@@ -73,12 +73,21 @@ def run_now(
             _refuse_vain_measurement(kind, found)
         request_id = store.requests.add(RUN_JOB, payload_of(kind, family))
     pid = invocation.folder.holder_pid()
-    place = "no other measurement runs" if kind is JobKind.REFERENCE else "the trainer is free"
-    when = f"as soon as {place}" if pid is not None else "after the next start of the daemon"
+    when = _when_free(kind) if pid is not None else "after the next start of the daemon"
     invocation.answer(
         {"request_id": request_id, "job": kind, "family": family, "is_daemon_running": pid is not None},
         lambda out: out.print(f"requested {kind}: it runs {when}"),
     )
+
+
+def _when_free(kind: JobKind) -> str:
+    """Return what a requested job waits for."""
+    from agent.daemon.scheduling.next_job import DAEMON_KINDS
+
+    if kind is JobKind.REFERENCE:
+        return "as soon as no other measurement runs"
+    others = " or ".join(sorted(DAEMON_KINDS - {kind}))
+    return f"at once, or after a {others} that runs" if kind in DAEMON_KINDS else "as soon as the trainer is free"
 
 
 def _refuse_vain_measurement(kind: JobKind, family: Family) -> None:

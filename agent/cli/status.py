@@ -140,9 +140,14 @@ def _page(report: dict[str, Any]) -> Group:
 
 
 def _headline(report: dict[str, Any]) -> Text:
+    from memory.files.backup_record import RECORD_NAME
+
     version = report["policy_version"]
+    is_backup = (Path(report["data_dir"]) / RECORD_NAME).exists()
     pieces = []
-    if report["has_ended_in_order"] is False:
+    if is_backup:
+        pieces.append("a backup")
+    elif report["has_ended_in_order"] is False:
         pieces.append(f"without an orderly end, last seen {ago(report['last_seen_at'])}; start it again: learnd run")
     if report["pid"] is not None:
         pieces.append(f"pid {report['pid']}")
@@ -153,7 +158,7 @@ def _headline(report: dict[str, Any]) -> Text:
     pieces.append(f"policy version {version}" if version is not None else "no policy published yet")
     places = [report["data_dir"], *([f"http://{report['listen']}/metrics"] if report["listen"] else [])]
     state = in_colour(report["state"])
-    separator = " " if report["has_ended_in_order"] is False else " · "
+    separator = " " if report["has_ended_in_order"] is False and not is_backup else " · "
     facts = visible_line(separator + " · ".join(pieces))
     return styled("learnd ", state, facts, "\n", (visible_line(" · ".join(places)), "dim"))
 

@@ -19,6 +19,7 @@ from agent.daemon.health import HealthInputs, Problem, problems
 from agent.daemon.health_log import HealthLog
 from agent.daemon.jobs.dispatcher import Dispatcher
 from agent.daemon.processes.supervisor import Supervisor, TrainerState
+from agent.daemon.scheduling.next_job import Work
 from agent.daemon.reloading import SettingsReload
 from agent.daemon.store.folder_guard import FolderGuard
 from agent.daemon.store.poller import StorePoller
@@ -54,6 +55,12 @@ def state_of_learning(num_active: int, version: int) -> str:
     """Return in words how many families are active and which version is served; version 0 means none yet."""
     families = "1 active family" if num_active == 1 else f"{num_active} active families"
     return f"{families}; policy version {version}" if version else f"{families}; no policy published yet"
+
+
+def state_of_work(work: Work) -> str:
+    """Return in words which job runs, and why."""
+    family = "" if work.family is None else f" {work.family}"
+    return f"{work.kind}{family} ({work.reason})"
 
 
 class StatusReport:
@@ -119,7 +126,7 @@ class StatusReport:
         """Return the current activity of the service in one line for users."""
         running = [r.work for r in self._dispatcher.running.values()]
         if running:
-            now = "; ".join(f"{work.kind} ({work.reason})" for work in running)
+            now = "; ".join(map(state_of_work, running))
         elif self._supervisor.state in {TrainerState.STARTING, TrainerState.BACKING_OFF}:
             now = f"trainer {self._supervisor.state}"
         else:

@@ -123,7 +123,7 @@ def _progress_in_words(candidate: Candidate) -> str:
     if change is None:
         return "too few evaluations to measure progress"
     values = candidate.values if candidate.has_scale else candidate.returns[-NUM_EVALUATIONS:]
-    name, digits = ("score", ".2f") if candidate.has_scale else ("return", ".4g")
+    name, digits = ("score", "z.2f") if candidate.has_scale else ("return", "z.4g")
     half = len(values) // 2
     earlier, later = (format(mean(part), digits) for part in (values[:half], values[-half:]))
     if abs(change) < 0.005 or earlier == later:

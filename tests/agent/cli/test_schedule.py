@@ -106,7 +106,8 @@ def test_a_request_for_nothing_that_can_be_done_is_refused(kind: str, payload: d
 def test_people_hear_when_it_runs(learnd: Learnd, filled: DataFolder) -> None:
     assert "after the next start of the daemon" in learnd("schedule", "run-now", "prune").stdout
     with filled.hold():
-        assert "as soon as the trainer is free" in learnd("schedule", "run-now", "prune").stdout
+        assert "as soon as the trainer is free" in learnd("schedule", "run-now", "evaluate").stdout
+        assert "at once, or after a backup or verify that runs" in learnd("schedule", "run-now", "prune").stdout
 
 
 def test_an_unknown_job_suggests_the_nearest(learnd: Learnd) -> None:

@@ -52,6 +52,15 @@ def test_a_stopped_service_says_whether_it_ended_in_order(
     assert ("start it again: learnd run" in page) is not is_orderly
 
 
+def test_a_backup_is_called_one_and_not_a_service_that_was_killed(filled: DataFolder) -> None:
+    with Store.open(filled) as store:
+        store.daemon_status.set({"state": "running", "pid": 4242, "started_at": 1.0})
+        backup = store.back_up(keep=1)
+    page = Learnd(backup.path)("status").stdout
+    assert page.startswith("learnd stopped · a backup · ")
+    assert "orderly end" not in page
+
+
 def test_a_service_that_never_ran_or_runs_has_no_end(learnd: Learnd, empty: Learnd, filled: DataFolder) -> None:
     assert empty.json("status")["has_ended_in_order"] is None
     with filled.hold():

@@ -193,6 +193,7 @@ def test_a_user_who_may_not_read_the_folder_is_told_the_address(
     told = " ".join(result.stderr.split())
     assert "this user may not use the data folder of the system service" in told
     assert f"A running learnd answers at http://127.0.0.1:{answering}/ and is healthy." in told
+    assert f"Every user may run: learnd status --url http://127.0.0.1:{answering}/" in told
 
 
 def test_a_settings_file_that_the_user_of_the_service_cannot_read_is_a_failed_check(
