@@ -132,6 +132,7 @@ class Service:
             text=True,
             check=False,
             timeout=120,
+            env={**os.environ, "LEARND_SERVICE__LISTEN": f"127.0.0.1:{self.port}"},
         )
         assert answer.returncode == 0, answer.stderr + answer.stdout
         return json.loads(answer.stdout)

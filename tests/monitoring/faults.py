@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import re
 import shutil
 import signal
@@ -78,6 +79,10 @@ class Place:
         for job, interval in intervals.items():
             text, found = re.subn(rf'(?m)^{job} = ".*"$', f'{job} = "{interval}"', text)
             assert found == 1, job
+        self.reload_text(text)
+
+    def reload_text(self, text: str) -> None:
+        """Have the service read a file of settings with this text."""
         self.service.config_path.write_text(text)
         assert self.service.process is not None
         self.service.process.send_signal(signal.SIGHUP)
@@ -201,9 +206,42 @@ def damaged_store(place: Place) -> Iterator[None]:
             shutil.rmtree(backup.path)
     place.service.start()
     yield
+    repair(place)
+
+
+@contextmanager
+def lost_checkpoints(place: Place) -> Iterator[None]:
+    """Damage every checkpoint while the service is stopped, and remove the backups, which may have intact ones."""
+    place.service.stop()
+    with Store.open(place.folder, is_reader=True) as store:
+        files = {checkpoint.file.sha256 for checkpoint in store.checkpoints.restore_candidates()}
+    for sha256 in files:
+        damage_file(place.folder, sha256)
+    for backup in listed_backups(place.folder):
+        shutil.rmtree(backup.path)
+    place.service.start()
+    yield
+    repair(place)
+
+
+def repair(place: Place) -> None:
+    """Repair the store as the manual says: with the service stopped, and by consent to what is lost."""
     place.service.stop()
     place.service.learnd("doctor", "--repair", "--yes")
     place.service.start()
+
+
+@contextmanager
+def locked_database(place: Place) -> Iterator[None]:
+    """Hold the locks that every transaction takes, as a program that hangs, or a file system with lost locks, does.
+
+    They are the bytes of the five read marks in the file of shared memory (https://sqlite.org/walformat.html). SQLite
+    must not be used on this file in this process meanwhile: closing any descriptor of it would drop the locks.
+    """
+    first_read_mark, num_read_marks = 123, 5
+    with place.folder.store_path.with_name(f"{place.folder.store_path.name}-shm").open("r+b") as shared:
+        fcntl.lockf(shared, fcntl.LOCK_EX, num_read_marks, first_read_mark)
+        yield
 
 
 @contextmanager
@@ -215,6 +253,13 @@ def damaged_backup(place: Place) -> Iterator[None]:
     DataFolder(newest.path).store_path.write_bytes(bytes(content))
     yield
     shutil.rmtree(newest.path)
+
+
+@contextmanager
+def wrong_settings(place: Place) -> Iterator[None]:
+    place.reload_text(place.config.replace("slice_s = 0.3", 'slice_s = "soon"'))
+    yield
+    place.reload()
 
 
 # Processes
@@ -276,7 +321,10 @@ ACTS: tuple[tuple[Fault, ...], ...] = (
             ),
         ),
     ),
-    (Fault(make=family_that_crashes_often, alerts=(("LearndWorkersDying", {"family": "shortlived"}),)),),
+    (
+        Fault(make=family_that_crashes_often, alerts=(("LearndWorkersDying", {"family": "shortlived"}),)),
+        Fault(make=wrong_settings, alerts=(("LearndUnhealthy", {"reason": "settings_invalid"}),)),
+    ),
     (
         Fault(make=hanging_trainer, alerts=(("LearndNotLearning", {}),)),
         Fault(make=almost_full_disk, alerts=(("LearndDiskFilling", {}), ("LearndUnhealthy", {"reason": "disk_full"}))),
@@ -303,6 +351,24 @@ ACTS: tuple[tuple[Fault, ...], ...] = (
         Fault(
             make=damaged_backup,
             alerts=(("LearndBackupDamaged", {}), ("LearndUnhealthy", {"reason": "backup_damaged"})),
+        ),
+    ),
+    (
+        Fault(
+            make=locked_database,
+            alerts=(
+                ("LearndUnhealthy", {"reason": "store_unreadable"}),
+                ("LearndUnhealthy", {"reason": "store_unwritable"}),
+            ),
+        ),
+    ),
+    (
+        Fault(
+            make=lost_checkpoints,
+            alerts=(
+                ("LearndStoreDamaged", {"kind": "checkpoint_lost"}),
+                ("LearndUnhealthy", {"reason": "checkpoint_lost"}),
+            ),
         ),
     ),
     (Fault(make=stopped_service, alerts=(("LearndDown", {}),)),),

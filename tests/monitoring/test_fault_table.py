@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.daemon.health import RedReason
 from agent.daemon.metrics.declarations import METRICS
 from memory.folder import DataFolder
 from memory.store import Store
@@ -95,6 +96,11 @@ def test_exactly_the_named_alerts_fire(row: FaultRow, change: Change, tmp_path: 
 
 def test_each_alert_is_seen_to_reach_a_webhook(row: FaultRow) -> None:
     assert row.alerts <= {name for act in ACTS for fault in act for name, _ in fault.alerts}
+
+
+def test_the_alert_on_red_health_is_seen_to_reach_a_webhook_for_every_reason() -> None:
+    alerts = [alert for act in ACTS for fault in act for alert in fault.alerts]
+    assert {labels["reason"] for name, labels in alerts if name == "LearndUnhealthy"} == set(RedReason)
 
 
 def input_series(before: Seen, after: Seen) -> list[dict[str, str]]:
