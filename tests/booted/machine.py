@@ -153,6 +153,45 @@ class Machine:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
 
 
+class User:
+    """A user of a machine, whose own systemd runs without a session.
+
+    Args:
+        machine: the booted machine.
+        name: the name of the user, who is made.
+
+    Attributes:
+        home: the user's home folder in the machine.
+    """
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self._machine = machine
+        self.home = f"/home/{name}"
+        machine.run("useradd", "--create-home", name)
+        runtime = f"/run/user/{machine.run('id', '--user', name).strip()}"
+        variables = (f"--chdir={self.home}", f"HOME={self.home}", f"XDG_RUNTIME_DIR={runtime}")
+        self._as_user = ("runuser", f"--user={name}", "--", "env", *variables)
+        machine.run("systemctl", "start", "dbus", "systemd-logind")
+        machine.run("loginctl", "enable-linger", name)
+        wait_until(machine.path(f"{runtime}/systemd/private").exists, what="the user's systemd")
+
+    def run(self, *command: str, code: int | None = 0, timeout_s: float = COMMAND_S) -> str:
+        """Run a command as the user, and return its output; the arguments are those of ``Machine.run``."""
+        return self._machine.run(*self._as_user, *command, code=code, timeout_s=timeout_s)
+
+    def json(self, *command: str, timeout_s: float = COMMAND_S) -> Any:
+        """Run a command with --json, and return its answer."""
+        return json.loads(self.run(*command, "--json", timeout_s=timeout_s))
+
+    def unit(self, name: str) -> str:
+        """Return a property of the user's unit."""
+        return self.run("systemctl", "--user", "show", "learnd", f"--property={name}", "--value").strip()
+
+    def journal(self) -> str:
+        """Return the log of the user's unit."""
+        return self.run("journalctl", "--user", "--unit=learnd", "--no-pager", "--output=cat")
+
+
 def wait_until(holds: Callable[[], bool], *, what: str, timeout_s: float = 60.0) -> None:
     """Wait until something holds, and fail if it does not hold in time."""
     ends_at = time.monotonic() + timeout_s

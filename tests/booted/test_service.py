@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import socket
+import json
+import re
 import sys
 import time
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.booted.machine import SOURCE, Machine, NoMachineError, wait_until
+from tests.booted.machine import SOURCE, Machine, wait_until
+from tests.repository import ROOT
+from tests.service import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
@@ -26,20 +29,8 @@ stall_timeout_s = "15s"
 """
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    """Return a booted machine; without one the test is skipped with the reason."""
-    try:
-        with Machine() as booted:
-            yield booted
-    except NoMachineError as error:
-        pytest.skip(f"no machine can be booted here: {error}")
-
-
 def test_a_service_lives_through_everything_that_an_operator_does(machine: Machine) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     for step in STEPS:
         started = time.monotonic()
         step(machine, port)
@@ -84,6 +75,36 @@ def reload(machine: Machine, port: int) -> None:
     machine.run("systemctl", "reload", "learnd")
     wait_until(lambda: '"status":"ok"' in machine.run(*health), what="good health")
     assert machine.unit("MainPID") == pid
+
+
+def be_scraped(machine: Machine, port: int) -> None:
+    """Be scraped, with the rules loaded, by the machine's Prometheus after the commands of the manual."""
+    if not machine.path("/usr/bin/prometheus").exists():
+        sys.stderr.write("       –  be_scraped: there is no Prometheus (apt install prometheus)\n")
+        return
+    address = f"localhost:{free_port()}"
+    machine.path("/etc/default/prometheus").write_text(f'ARGS="--web.listen-address={address}"\n')
+    copy, *others, ask_up, ask_scores = prometheus_commands()
+    in_source(machine, copy)
+    config = machine.path("/etc/prometheus/prometheus.yml")
+    config.write_text(config.read_text().replace("127.0.0.1:9464", f"127.0.0.1:{port}"))
+    for command in others:
+        in_source(machine, command)
+
+    def asked(command: str) -> list[Any]:
+        found: list[Any] = json.loads(in_source(machine, command.replace("localhost:9090", address)))["data"]["result"]
+        return found
+
+    assert [series["value"][1] for series in asked(ask_up)] == ["1"]
+    families = {family["name"] for family in machine.json(LEARND, "status")["families"]}
+    wait_until(
+        lambda: {series["metric"]["family"] for series in asked(ask_scores)} == families,
+        what="a score of each family",
+        timeout_s=600.0,
+    )
+    rules = machine.run("curl", "--silent", f"http://{address}/api/v1/rules")
+    assert {"LearndUnhealthy", "instance:learnd_eval_score:avg"} <= set(re.findall(r'"name":"([^"]+)"', rules))
+    machine.run("systemctl", "stop", "prometheus")
 
 
 def survive_a_stuck_trainer(machine: Machine, _port: int) -> None:
@@ -185,6 +206,7 @@ def uninstall(machine: Machine, _port: int) -> None:
 STEPS = (
     install,
     be_ready,
+    be_scraped,
     reload,
     survive_a_stuck_trainer,
     survive_a_stuck_daemon,
@@ -195,6 +217,19 @@ STEPS = (
     be_examined_and_fixed,
     uninstall,
 )
+
+
+def prometheus_commands() -> list[str]:
+    """Return the commands of the manual that let Prometheus scrape the service."""
+    manual = (ROOT / "docs" / "operating.md").read_text()
+    section = manual.partition("## From installation to the first curve\n")[2].partition("\n## ")[0]
+    (block,) = (block for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) if "promtool" in block)
+    return [line.partition("  #")[0].strip() for line in block.splitlines()]
+
+
+def in_source(machine: Machine, command: str) -> str:
+    """Run a command of the manual as root in the folder of the source; return its output."""
+    return machine.run("env", f"--chdir={SOURCE}", "sh", "-c", command.removeprefix("sudo "))
 
 
 def learner_steps(machine: Machine) -> int:
