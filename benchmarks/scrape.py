@@ -221,7 +221,10 @@ def measure(num_families: int, *, num_blocks: int, window_s: float, num_scrapers
         config.write_text(SETTINGS)
         command = [sys.executable, "-m", "agent.cli", "run", "--data-dir", str(folder), "--config", str(config)]
         with (Path(parent) / "log").open("wb") as output:
-            service = subprocess.Popen([*command, "--listen", f"127.0.0.1:{PORT}"], stdout=output, stderr=output)
+            # In a session of its own: Linux shares the CPU among sessions, so the scrapers take none from the trainer.
+            service = subprocess.Popen(
+                [*command, "--listen", f"127.0.0.1:{PORT}"], stdout=output, stderr=output, start_new_session=True
+            )
         try:
             text = _wait_for_training()
             time.sleep(SETTLING_S)
