@@ -12,7 +12,7 @@ Shapes: T steps, B trials.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from agent.learners.family_parts import starting_with
 from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.family_progress import FamilyProgress
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
 from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
@@ -29,7 +30,7 @@ from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy import RL2Policy, with_added_parameters
 from agent.learners.rl2.targets import update_targets
-from agent.learners.rl2.trials import TrialBatch, longest_trial, mean_episode_steps
+from agent.learners.rl2.trials import TrialBatch
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
 from envs.spaces import SpacePair
 
@@ -44,25 +45,6 @@ IMAGE_LEARNING_RATE_SCALE = 0.1
 
 SCALE_RATE = 0.05
 """Update rate of the running scales of values and advantages: a mean over about 20 updates. It was never varied."""
-
-
-@dataclass
-class _Family:
-    """The learner's data of a family, except its critic.
-
-    Attributes:
-        spaces: the family's pair of spaces.
-        num_updates: updates so far.
-        episode_steps: mean steps of an episode in the last trial batch; 1 before the first batch.
-        longest_trial: steps of the longest trial in the last trial batch; 1 before the first batch.
-        start: what the policy began with in the family's spaces.
-    """
-
-    spaces: SpacePair
-    start: WarmStart = WarmStart.FRESH
-    num_updates: int = 0
-    episode_steps: float = 1.0
-    longest_trial: float = 1.0
 
 
 class RL2Learner:
@@ -83,7 +65,7 @@ class RL2Learner:
         self._initial = torch.Generator().manual_seed(seed)
         self.policy = RL2Policy(config, generator=self._initial).to(self.device)
         self.critics = nn.ModuleDict()
-        self._families: dict[str, _Family] = {}
+        self._families: dict[str, FamilyProgress] = {}
         self._optimizer = ScaledAdam(
             self._core_parameters(),
             scale=config.core_learning_rate_scale,
@@ -147,7 +129,7 @@ class RL2Learner:
         ).to(self.device)
         self.critics[name] = critic
         self._optimizer.add(critic.parameters())
-        self._families[name] = _Family(spaces, start)
+        self._families[name] = FamilyProgress(spaces, start)
 
     # Learning
 
@@ -204,8 +186,7 @@ class RL2Learner:
             if after_minibatch is not None:
                 after_minibatch(sum(length * width for length, width in minibatch.stretches))
         self._follow_inputs(trials)
-        family.num_updates += 1
-        family.episode_steps, family.longest_trial = mean_episode_steps(trials), longest_trial(trials)
+        family.add_update(trials)
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         return {**means, "explained_variance": float(explained_variance)}
@@ -327,17 +308,7 @@ class RL2Learner:
         """Return the part of the state that is not tensors, as JSON values."""
         return {
             "seed": self.seed,
-            "families": [
-                {
-                    "name": name,
-                    "spaces": family.spaces.to_json(),
-                    "num_updates": family.num_updates,
-                    "episode_steps": family.episode_steps,
-                    "longest_trial": family.longest_trial,
-                    "start": str(family.start),
-                }
-                for name, family in self._families.items()
-            ],
+            "families": [{"name": name, **family.to_json()} for name, family in self._families.items()],
         }
 
     @classmethod
@@ -352,13 +323,9 @@ class RL2Learner:
         """
         learner = cls(config, device=device, seed=meta["seed"])
         for family in meta["families"]:
-            spaces = SpacePair.from_json(family["spaces"])
-            start = WarmStart(family.get("start", WarmStart.FRESH))
-            learner.add_family(family["name"], spaces, start=start)
-            restored = learner._families[family["name"]]
-            restored.num_updates = family["num_updates"]
-            restored.episode_steps = family.get("episode_steps", 1.0)
-            restored.longest_trial = family.get("longest_trial", 1.0)
+            progress = FamilyProgress.from_json(family)
+            learner.add_family(family["name"], progress.spaces, start=progress.start)
+            learner._families[family["name"]] = progress
         learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         for name, parameter in learner._named_parameters():
