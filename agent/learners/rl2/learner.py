@@ -171,7 +171,8 @@ class RL2Learner:
         """
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = update_targets(critic, trials, self.config)
-        self.set_learning_rate(self.config.learning_rate_at(family.num_updates))
+        rate = self.config.learning_rate_at(family.num_updates)
+        self.set_learning_rate(rate * family.rate_share_for(trials))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         take_step = minibatch_step or self.minibatch_step
         # A replacement of the step, and an accelerator, get minibatches of one stretch, so that shapes stay the same.
@@ -186,9 +187,9 @@ class RL2Learner:
             if after_minibatch is not None:
                 after_minibatch(sum(length * width for length, width in minibatch.stretches))
         self._follow_inputs(trials)
-        family.add_update(trials)
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
+        family.add_update(trials, kl=means["kl"])
         return {**means, "explained_variance": float(explained_variance)}
 
     def _minibatches(
