@@ -44,6 +44,7 @@ class Segment:
     Attributes:
         num_begun: number of tasks that began since the last segment.
         trial_steps: estimated mean length of the family's trials in steps.
+        horizon_steps: the length from which γ follows: ``trial_steps`` times the share of trials that terminate.
         longest_trial: steps of the longest trial lately; earlier segments count by a share that falls.
         tasks: [P] descriptions of the pieces' tasks as JSON values.
         contexts: [P] digests of the contexts that the environments gave.
@@ -55,6 +56,7 @@ class Segment:
 
     num_begun: int = field(metadata=STATIC)
     trial_steps: float = field(metadata=STATIC)
+    horizon_steps: float = field(metadata=STATIC)
     longest_trial: float = field(metadata=STATIC)
     tasks: list[dict[str, Any]] = field(metadata=STATIC)
     contexts: list[bytes | None] = field(metadata=STATIC)

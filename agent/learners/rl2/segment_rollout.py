@@ -53,6 +53,7 @@ class _Recorded:
         tasks: the description and the context of the task of each piece.
         log_std: [K] of continuous distributions; None otherwise.
         longest: steps of the longest trial that ended.
+        num_terminated: number of trials that ended by termination.
     """
 
     steps: list[Steps] = field(default_factory=list)
@@ -66,6 +67,7 @@ class _Recorded:
     tasks: list[TaskPlace]
     log_std: Tensor | None = None
     longest: float = 0.0
+    num_terminated: int = 0
 
     def add(self, step: Steps, output: PolicyOutput) -> None:
         """Record a step of every row with the policy's output for it."""
@@ -89,7 +91,7 @@ class SegmentRollout:
         self._state: PolicyState | None = None
         self._observation = torch.empty(0)
         self._num_begins = -1
-        self._num_steps = self._num_ended = 0.0
+        self._num_steps = self._num_ended = self._num_terminated = 0.0
         limit = tasks.max_episode_steps
         # Until trials had the time to end, the longest one is not known: they may be as long as they can be.
         self._longest = float(MOST_WHOLE_STEPS if limit is None else limit * num_episodes)
@@ -202,6 +204,7 @@ class SegmentRollout:
         self._return += transition.reward
         self._taken += 1.0
         if is_over.any():
+            recorded.num_terminated += int((is_over & transition.terminated).sum())
             self._begin_rows(state, is_over, recorded)
 
     def _look_at_ends(self, policy: RL2Policy, state: PolicyState, transition: Transition, recorded: _Recorded) -> None:
@@ -261,6 +264,7 @@ class SegmentRollout:
         cut, cut_features = self._cuts(policy, pieces, recorded)
         end, final_observation = self._ends(pieces, recorded)
         returns = torch.cat([*recorded.returns, self._return[:0]]).float()
+        trial_steps = self._trial_steps(is_over.numel(), len(returns))
         return TrialBatch(
             **vars(steps),
             spaces=self._spaces,
@@ -275,7 +279,8 @@ class SegmentRollout:
             left=pieces.first_hidden(left),
             segment=Segment(
                 num_begun=self._next_task - first_task,
-                trial_steps=self._trial_steps(is_over.numel(), len(returns)),
+                trial_steps=trial_steps,
+                horizon_steps=trial_steps * self._terminated_share(recorded.num_terminated),
                 longest_trial=self._longest_trial(recorded),
                 tasks=[task for task, _context in recorded.tasks[: len(pieces.row)]],
                 contexts=[context for _task, context in recorded.tasks[: len(pieces.row)]],
@@ -315,6 +320,16 @@ class SegmentRollout:
         if self._num_ended < FEWEST_ENDED:
             return max(self._num_steps, MOST_WHOLE_STEPS) if limit is None else most
         return min(self._num_steps / max(self._num_ended, 1.0), most)
+
+    def _terminated_share(self, num_terminated: int) -> float:
+        """Estimate the share of trials that end by termination; called after :meth:`_trial_steps`. 0 if none ended.
+
+        It is 1 for trials of several episodes, in which later episodes profit from what earlier ones found out.
+        """
+        self._num_terminated = LENGTH_DECAY * self._num_terminated + num_terminated
+        if self.num_episodes > 1:
+            return 1.0
+        return self._num_terminated / self._num_ended if self._num_ended >= FEWEST_ENDED else 0.0
 
     def _longest_trial(self, recorded: _Recorded) -> float:
         """Return the steps of the longest trial that ended or is under way; of earlier ones a share that falls."""

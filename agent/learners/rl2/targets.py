@@ -13,7 +13,7 @@ from agent.learners.rl2.advantages import about_mean, about_usual, trial_advanta
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.minibatch import Targets
 from agent.learners.rl2.normalisation import PopArtCritic
-from agent.learners.rl2.trials import TrialBatch, critic_inputs, mean_trial_steps
+from agent.learners.rl2.trials import TrialBatch, critic_inputs, horizon_steps, mean_trial_steps
 
 
 @torch.no_grad()
@@ -31,8 +31,7 @@ def update_targets(critic: PopArtCritic, trials: TrialBatch, config: RL2Config) 
     Raises:
         ValueError: the trials are held out.
     """
-    trial_steps = mean_trial_steps(trials)
-    discount = config.discount_for(trial_steps)
+    discount = config.discount_for(horizon_steps(trials))
     critic.choose_unit(trials.reward[trials.is_valid])
     reward = critic.in_unit(trials.reward)
     critic.follow_rewards(reward[trials.is_valid], discount)
@@ -49,7 +48,7 @@ def update_targets(critic: PopArtCritic, trials: TrialBatch, config: RL2Config) 
         truncated=is_cut,
         is_valid=trials.is_valid,
         discount=discount,
-        gae_lambda=config.gae_lambda_for(trial_steps),
+        gae_lambda=config.gae_lambda_for(mean_trial_steps(trials)),
     )
     returns = advantage + value
     valid_returns, valid_advantage = returns[trials.is_valid], advantage[trials.is_valid]

@@ -121,6 +121,16 @@ def mean_trial_steps(trials: TrialBatch) -> float:
     return float(trials.lengths.float().mean()) if trials.segment is None else trials.segment.trial_steps
 
 
+def horizon_steps(trials: TrialBatch) -> float:
+    """Return the length in steps from which γ follows: the mean length of trials, or less for segments.
+
+    What follows a trial that is cut off by its limit is replaced by a value, so its rewards are a sum without end. Its
+    length is not a horizon then, and γ near 1 would let the critic follow rewards of several trials, which it learns
+    too slowly. A trial that terminates has a horizon: how long it goes on may depend on every step.
+    """
+    return mean_trial_steps(trials) if trials.segment is None else trials.segment.horizon_steps
+
+
 def mean_episode_steps(trials: TrialBatch) -> float:
     """Return the mean length of episodes in steps."""
     if trials.segment is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.segment import MOST_WHOLE_STEPS
 from agent.learners.rl2.segment_rollout import SegmentRollout
+from agent.learners.rl2.targets import update_targets
 from agent.learners.rl2.trees import tensors_of
-from agent.learners.rl2.trials import TrialBatch, episode_returns, num_tasks, trial_returns
+from agent.learners.rl2.trials import TrialBatch, episode_returns, horizon_steps, num_tasks, trial_returns
 from envs.family import Split
 from envs.spaces import SpacePair
 from tests.agent.learners.rl2.playing import learner_for
@@ -150,6 +153,29 @@ def test_the_length_of_trials_is_estimated_without_waiting_for_long_ones() -> No
     assert unended[-1].segment.trial_steps == MOST_WHOLE_STEPS
     bounded = played(learner, SegmentRollout(RowTasks(VECTOR, [50], num_trials=4, limit=50), num_episodes=1), 2)
     assert bounded[-1].segment.trial_steps == 50.0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "num_episodes", "expected"),
+    [([8], 1, 8.0), ([-8], 1, 0.0), ([8, -8], 1, 4.0), ([1000], 1, 0.0), ([-8], 2, 16.0)],
+    ids=["terminated", "cut off", "half of each", "none ended", "two episodes that are cut off"],
+)
+def test_the_horizon_is_that_of_trials_that_terminate(lengths: list[int], num_episodes: int, expected: float) -> None:
+    tasks = RowTasks(VECTOR, lengths, num_trials=4, episodes_per_trial=num_episodes)
+    *_, last = played(learner_for(VECTOR), SegmentRollout(tasks, num_episodes=num_episodes), 3)
+    assert horizon_steps(last) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("length", "least", "most"), [(-80, 0.99, 0.99), (80, 0.996, 0.998)])
+def test_the_discount_follows_from_the_horizon(length: int, least: float, most: float) -> None:
+    learner = learner_for(VECTOR)
+    *_, batch = played(learner, SegmentRollout(RowTasks(VECTOR, [length], num_trials=4), num_episodes=1), 10)
+    discount = RL2Config().discount_for(horizon_steps(batch))
+    assert least <= discount <= most
+    critic = learner.critics["scripted"]
+    expected, _ = update_targets(copy.deepcopy(critic), batch, RL2Config(discount=discount))
+    found, _ = update_targets(copy.deepcopy(critic), batch, RL2Config())
+    torch.testing.assert_close(found.advantage, expected.advantage)
 
 
 @pytest.mark.parametrize("spaces", [DISCRETE, VECTOR], ids=["discrete", "vector"])
