@@ -111,9 +111,9 @@ class RL2Config:
         """Return the number of passes over each trial batch, for a tensor-native or a worker-stepped family."""
         return self.num_epochs if is_tensor_native else self.num_epochs_gymnasium
 
-    def discount_for(self, trial_steps: float) -> float:
-        """Return γ for trials of this mean length in steps."""
-        return self.discount if self.discount is not None else max(0.99, 1.0 - 0.2 / max(trial_steps, 1.0))
+    def discount_for(self, horizon_steps: float) -> float:
+        """Return γ for trials of this horizon in steps (:func:`agent.learners.rl2.trials.horizon_steps`)."""
+        return self.discount if self.discount is not None else max(0.99, 1.0 - 0.2 / max(horizon_steps, 1.0))
 
     def gae_lambda_for(self, trial_steps: float) -> float:
         """Return λ for trials of this mean length in steps: .9 at 10 steps, .95 from 20 steps on.

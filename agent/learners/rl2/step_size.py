@@ -5,21 +5,23 @@ same part of their trials. Its gradients are noisier, and the learning rate that
 segment what the last one taught. How large a step may be depends on the family, so the share follows the estimate of
 KL(old ‖ new), averaged over the minibatches of an update:
 
-    share ← share / 1.5          if KL > 2 KL*
-    share ← min(1, 1.2 share)    if KL < KL* / 2
+    share ← share / 1.5              if KL > .03
+    share ← min(1, 1.5 share)        if KL < .01
+
+KL grows with the square of a small step, by 2.25 for a factor of 1.5, so a share that was changed stays between both.
 
 This is the rule by which PPO adapts the coefficient of its KL penalty (Schulman et al. 2017, arXiv:1707.06347, section
-4), applied to the learning rate (Rudin et al. 2021, arXiv:2109.11978). Departure: the share grows more slowly
-than it falls, and the rate that falls with a family's updates stays its upper bound.
+4), applied to the learning rate (Rudin et al. 2021, arXiv:2109.11978). Departure: the rate that falls with a family's
+updates stays its upper bound.
 """
 
 from __future__ import annotations
 
-TARGET_KL = 0.015
-"""KL*, in nats per step."""
+LARGEST_KL, SMALLEST_KL = 0.03, 0.01
+"""Bounds of KL, in nats per step, between which the share stays."""
 
-FALL, GROWTH = 1.5, 1.2
-"""Factors by which the share falls and grows."""
+FACTOR = 1.5
+"""The factor by which the share falls or grows."""
 
 SMALLEST_SHARE = 0.02
 
@@ -31,8 +33,8 @@ def next_rate_share(share: float, kl: float) -> float:
         share: the share that the last update had.
         kl: the mean of KL(old ‖ new) over the minibatches of the last update.
     """
-    if kl > 2.0 * TARGET_KL:
-        return max(SMALLEST_SHARE, share / FALL)
-    if kl < 0.5 * TARGET_KL:
-        return min(1.0, share * GROWTH)
+    if kl > LARGEST_KL:
+        return max(SMALLEST_SHARE, share / FACTOR)
+    if kl < SMALLEST_KL:
+        return min(1.0, share * FACTOR)
     return share

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.step_size import FALL, GROWTH, SMALLEST_SHARE, TARGET_KL, next_rate_share
+from agent.learners.rl2.step_size import FACTOR, LARGEST_KL, SMALLEST_KL, SMALLEST_SHARE, next_rate_share
 from agent.learners.rl2.training import EagerTraining
 from tests.agent.learners.rl2.playing import learner_for
 from tests.agent.learners.rl2.row_tasks import RowTasks
@@ -16,18 +16,18 @@ from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS
 
 
 def test_the_share_falls_after_an_update_that_changed_the_policy_too_much() -> None:
-    assert next_rate_share(0.6, 2.1 * TARGET_KL) == pytest.approx(0.6 / FALL)
-    assert next_rate_share(0.6, math.inf) == pytest.approx(0.6 / FALL)
+    assert next_rate_share(0.6, 1.1 * LARGEST_KL) == pytest.approx(0.6 / FACTOR)
+    assert next_rate_share(0.6, math.inf) == pytest.approx(0.6 / FACTOR)
     assert next_rate_share(SMALLEST_SHARE, 1.0) == SMALLEST_SHARE
 
 
 def test_the_share_grows_after_an_update_that_changed_the_policy_little() -> None:
-    assert next_rate_share(0.5, 0.4 * TARGET_KL) == pytest.approx(0.5 * GROWTH)
+    assert next_rate_share(0.5, 0.9 * SMALLEST_KL) == pytest.approx(0.5 * FACTOR)
     assert next_rate_share(0.99, 0.0) == 1.0
 
 
 def test_the_share_stays_while_updates_change_the_policy_as_wanted() -> None:
-    assert next_rate_share(0.3, TARGET_KL) == 0.3
+    assert next_rate_share(0.3, 0.02) == 0.3
     assert next_rate_share(0.3, math.nan) == 0.3
 
 
@@ -52,7 +52,7 @@ def test_updates_on_segments_that_change_the_policy_too_much_are_followed_by_sma
     rates, learner = rates_of(1000, count=5)
     full = [learner.config.learning_rate_at(update) for update in range(5)]
     assert rates[0] == full[0]
-    assert rates[-1] < 1.01 * full[-1] / FALL
+    assert rates[-1] < 1.01 * full[-1] / FACTOR
 
 
 def test_updates_on_whole_trials_take_the_full_rate() -> None:
