@@ -19,8 +19,8 @@ from agent.daemon.health import HealthInputs, Problem, problems
 from agent.daemon.health_log import HealthLog
 from agent.daemon.jobs.dispatcher import Dispatcher
 from agent.daemon.processes.supervisor import Supervisor, TrainerState
-from agent.daemon.scheduling.next_job import Work
 from agent.daemon.reloading import SettingsReload
+from agent.daemon.scheduling.next_job import Work
 from agent.daemon.store.folder_guard import FolderGuard
 from agent.daemon.store.poller import StorePoller
 from agent.daemon.store.snapshot import Snapshot

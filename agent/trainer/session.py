@@ -17,6 +17,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.removed_settings import REMOVED, RemovedSettingError, check_stored, without_constants
+from agent.learners.rl2.specialist import Specialists
 from agent.learners.state import as_arrays, as_tensors
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError, note_fallback, record_checkpoint_loss
 from agent.trainer.families import learner_name, of_kind, spaces_of
@@ -99,6 +100,7 @@ class TrainerSession:
         )
         self.learner_steps = 0
         self.learner: RL2Learner
+        self.specialists: Specialists
         self.rehearsal: Rehearsal
         self.next_task: dict[str, int]
         self.practices: dict[FamilyKind, Practice]
@@ -154,6 +156,7 @@ class TrainerSession:
     def _begin(self) -> None:
         """Begin with new parameters."""
         self.learner = RL2Learner(self.config, device=self.device, seed=self.settings.learner.seed)
+        self.specialists = Specialists(self.learner)
         self.next_task = {}
         self.few_shot.restore({}, {})
         self._restore_rehearsal({})
@@ -174,7 +177,7 @@ class TrainerSession:
         tensors = as_tensors(self.store.checkpoints.load_parameters(initialization.file))
         learner.load_initialization(without_parts(tensors))
         self.few_shot.restore(tensors, published_meta(initialization))
-        self.learner = learner
+        self.learner, self.specialists = learner, Specialists(learner)
         self._restore_rehearsal({})
         self.next_task = {learner_name(family): family.totals.trials for family in practised}
         log.warning("every checkpoint was lost; continuing from the published version", version=version)
@@ -187,13 +190,14 @@ class TrainerSession:
         tensors = as_tensors(self.store.checkpoints.load_parameters(checkpoint.file))
         try:
             learner = RL2Learner.from_tensors(self.config, tensors, checkpoint.meta["learner"], device=self.device)
+            specialists = Specialists.restored(learner, tensors, checkpoint.meta.get("specialists", {}))
             self.few_shot.restore(tensors, checkpoint.meta.get("few_shot", {}))
         except (RuntimeError, KeyError) as error:
             raise IncompatibleCheckpointError(
                 f"restoring the learner: the checkpoint does not fit the settings; changed since it was written: "
                 f"{self._changed_settings(checkpoint) or 'none'}. Set them back under [rl2], or use a new data folder."
             ) from error
-        self.learner = learner
+        self.learner, self.specialists = learner, specialists
         self._restore_rehearsal(checkpoint.meta.get("rehearsal", {}))
         self.next_task = dict(checkpoint.meta["next_task"])
         log.info("restored", learner_steps=checkpoint.learner_steps, sha256=checkpoint.file.sha256[:12])
@@ -208,11 +212,12 @@ class TrainerSession:
         meta = {
             "learner": self.learner.to_meta(),
             "few_shot": self.few_shot.to_meta(),
+            "specialists": self.specialists.to_meta(),
             "rehearsal": self.rehearsal.to_meta(),
             "config": config_to_json(self.config),
             "next_task": self.next_task,
         }
-        tensors = self.learner.to_tensors() | self.few_shot.to_tensors()
+        tensors = self.learner.to_tensors() | self.specialists.to_tensors() | self.few_shot.to_tensors()
         return self.store.learner_steps.commit(step, as_arrays(tensors), meta)
 
     # Open tasks
@@ -231,6 +236,7 @@ class TrainerSession:
             self.close_tasks(family_id)
         names = {learner_name(family) for family in families}
         self.few_shot.keep_only(names)
+        self.specialists.keep_only(names)
         self.rehearsal.keep_only(names)
 
     def wait_for(self, family: Family) -> None:

@@ -10,7 +10,10 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal import rehearsal as rehearsal_module
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
-from agent.learners.rl2.trials import TrialBatch, to_records
+from agent.learners.rl2.rehearsal.taking_over import take_over
+from agent.learners.rl2.specialist import Phase, Specialists
+from agent.learners.rl2.trials import TrialBatch, finished_returns, to_records
+from agent.trainer.practice.training_plays import TAKEN_OVER_SHARE
 
 KEPT_TRIALS = 8
 """Trials that are stored at the end of a piece: the service's default."""
@@ -18,6 +21,11 @@ KEPT_TRIALS = 8
 
 class Updates(Protocol):
     """The updates of a learner in pieces of practice, with or without training on stored trials."""
+
+    @property
+    def specialists(self) -> Specialists | None:
+        """The specialists of the families that are learned apart; None if none may be."""
+        ...
 
     def begin(self, name: str) -> None:
         """Prepare for practice of a family until the piece ends."""
@@ -38,6 +46,8 @@ class PlainUpdates:
     Args:
         learner: the learner.
     """
+
+    specialists = None
 
     def __init__(self, learner: RL2Learner) -> None:
         self._learner = learner
@@ -64,15 +74,31 @@ class RehearsedUpdates:
         self._learner = learner
         # A bound method, because a run's state is pickled.
         self._rehearsal = Rehearsal(learner, load=self._empty_reservoir)
+        self.specialists = Specialists(learner)
         self._piece = self._rehearsal.nothing()
+        self._phase = Phase.SHARED
         self._rehearsed_s = 0.0
 
     def begin(self, name: str) -> None:
         """Measure what is being lost, and choose the trials of the next piece."""
-        self._piece = self._rehearsal.begin(name)
+        self._phase = self.specialists.phase(name)
+        match self._phase:
+            case Phase.APART:
+                self._piece = self._rehearsal.nothing()
+            case Phase.TAKING_OVER:
+                self._piece = self._rehearsal.begin_taking_over(name)
+            case Phase.SHARED:
+                self._piece = self._rehearsal.begin(name)
 
     def update(self, name: str, trials: TrialBatch, *, num_epochs: int) -> dict[str, float]:
         """Improve the policy on one family, and keep it on the others."""
+        specialist = self.specialists.get(name)
+        if specialist is not None and specialist.is_learning:
+            metrics = specialist.learner.update(name, trials, num_epochs=num_epochs)
+            specialist.note_returns(finished_returns(trials))
+            return metrics
+        if specialist is not None:
+            return take_over(self._learner, specialist, trials, self._piece)
         began, self._rehearsed_s, num_steps = time.process_time(), 0.0, self._piece.num_steps
         metrics = self._learner.update(name, trials, num_epochs=num_epochs, after_minibatch=self._rehearse)
         used_s = time.process_time() - began
@@ -85,13 +111,21 @@ class RehearsedUpdates:
 
     def keep(self, name: str, trials: TrialBatch) -> None:
         """Store some of a family's trials, as the service does at the end of a slice."""
-        rows = list(range(min(KEPT_TRIALS, trials.num_trials)))
+        if self._phase is Phase.APART:
+            return
+        specialist = self.specialists.get(name)
+        num_kept = KEPT_TRIALS * (TAKEN_OVER_SHARE if self._phase is Phase.TAKING_OVER else 1)
+        rows = list(range(min(num_kept, trials.num_trials)))
         slots = self._rehearsal.next_slots(name, len(rows))
         self._rehearsal.end(self._piece)
         self._piece = self._rehearsal.nothing()
         self._rehearsal.add(
-            name, to_records(trials, rows=rows, tasks=[{}] * len(rows), decisions=trials.decisions, slots=slots)
+            name,
+            to_records(trials, rows=rows, tasks=[{}] * len(rows), decisions=trials.decisions, slots=slots),
+            teacher=None if specialist is None else specialist.teacher(),
         )
+        if specialist is not None and specialist.is_taken_over:
+            self.specialists.end(name)
 
     def num_stored(self, name: str) -> int:
         """Return the number of stored trials of a family."""

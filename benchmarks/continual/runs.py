@@ -13,8 +13,10 @@ import torch
 
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.specialist import Phase
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps
+from agent.learners.rl2.warm_start import WarmStart
 from agent.trainer.practice.start_choice import choose_start, starting_policies
 from benchmarks.continual.measures import CurvePoint
 from benchmarks.continual.rehearsal import PlainUpdates, RehearsedUpdates, Updates
@@ -243,6 +245,8 @@ class WindowPractice:
         self.env_steps = 0
         self._state = state
         self._trainings = {family.name: self._opened(family) for family in families}
+        self._players = dict.fromkeys(self._trainings, state.learner)
+        self._phase = Phase.SHARED
         self._used_s = dict.fromkeys(reversed(self._trainings), 0.0)
         self._metrics: list[dict[str, float]] = []
         self._piece_s = 0.0
@@ -258,7 +262,7 @@ class WindowPractice:
             self.window.cpu_s += used_s
             self._used_s[name] += used_s
             self._piece_s += used_s
-            if self._piece_s >= PIECE_S:
+            if self._piece_s >= PIECE_S or self._has_changed_phase(name):
                 self.end_piece()
 
     def end_piece(self) -> None:
@@ -276,17 +280,19 @@ class WindowPractice:
         """Release the tasks and complete the figures of the window."""
         for training in self._trainings.values():
             training.close()
-        parts = self._metrics[-1] if self._metrics else {}
+        parts = dict.fromkeys(part for metrics in self._metrics for part in metrics)
         self.window.metrics = {
             part: sum(metrics.get(part, 0.0) for metrics in self._metrics) / len(self._metrics) for part in parts
         }
 
     def _update(self, name: str) -> TrialBatch:
-        training, learner, updates = self._trainings[name], self._state.learner, self._state.updates
+        learner, updates = self._state.learner, self._state.updates
         if self._last is None:
             began = time.process_time()
             updates.begin(name)
             self.window.keep_s += time.process_time() - began
+            self._phase = self._phase_of(name)
+        training = self._training(name)
         first_task = self._state.next_task.get(name, 0)
         trials = training.play(first_task)
         is_tensor_native = training.tasks.spec.source is FamilySource.TENSOR
@@ -299,6 +305,22 @@ class WindowPractice:
             self.env_steps += num_env_steps(trials)
         return trials
 
+    def _phase_of(self, name: str) -> Phase:
+        specialists = self._state.updates.specialists
+        return Phase.SHARED if specialists is None else specialists.phase(name)
+
+    def _has_changed_phase(self, name: str) -> bool:
+        return self._phase_of(name) is not self._phase
+
+    def _training(self, name: str) -> EagerTraining:
+        """Return the training of the learner that plays the family now."""
+        specialists = self._state.updates.specialists
+        player = self._state.learner if specialists is None else specialists.player(name)
+        if self._players[name] is not player:
+            tasks = self._trainings[name].tasks
+            self._trainings[name], self._players[name] = EagerTraining(player, name, tasks), player
+        return self._trainings[name]
+
     def _opened(self, family: SequenceFamily) -> EagerTraining:
         """Open a family's tasks, and add it to the learner as admission does; this takes no time of the window."""
         learner = self._state.learner
@@ -309,6 +331,10 @@ class WindowPractice:
         tasks.close()
         tasks = family.open(num_trials)
         if family.name not in learner.families:
-            start = choose_start(starting_policies(learner, tasks.spaces), tasks, progress=lambda _steps: None)
+            specialists = self._state.updates.specialists
+            starts = starting_policies(learner, tasks.spaces, may_be_apart=specialists is not None)
+            start = choose_start(starts, tasks, reference_return=family.reference_return, progress=lambda _steps: None)
             learner.add_family(family.name, tasks.spaces, start=start)
+            if specialists is not None and start is WarmStart.APART:
+                specialists.begin(family.name, tasks.spaces, reference_return=family.reference_return)
         return EagerTraining(learner, family.name, tasks)

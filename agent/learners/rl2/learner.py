@@ -43,6 +43,10 @@ VALUE_COEFFICIENT = 0.5
 IMAGE_LEARNING_RATE_SCALE = 0.1
 """Learning rate of the layers that encode images, as a share of ``learning_rate``."""
 
+SETTLED_UPDATES = 20
+"""Updates of a family after which its policy may be sure of what it does. Before, it still explores, so that a further
+family of the same spaces can be practised together with it."""
+
 SCALE_RATE = 0.05
 """Update rate of the running scales of values and advantages: a mean over about 20 updates. It was never varied."""
 
@@ -89,7 +93,8 @@ class RL2Learner:
 
     def possible_starts(self, spaces: SpacePair) -> tuple[WarmStart, ...]:
         """Return the ways in which the policy can begin in these spaces."""
-        return possible_starts(self.policy, spaces, self.practised_spaces())
+        settled = [family.spaces for family in self._families.values() if family.num_updates >= SETTLED_UPDATES]
+        return possible_starts(self.policy, spaces, self.practised_spaces(), settled=settled)
 
     def policy_with(self, spaces: SpacePair, start: WarmStart) -> RL2Policy:
         """Return the policy as it would be after :meth:`add_family` with this start; change nothing."""
@@ -186,7 +191,7 @@ class RL2Learner:
             num_minibatches += 1
             if after_minibatch is not None:
                 after_minibatch(sum(length * width for length, width in minibatch.stretches))
-        self._follow_inputs(trials)
+        self.follow_inputs(trials)
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         family.add_update(trials, kl=means["kl"])
@@ -269,7 +274,7 @@ class RL2Learner:
         """Set Adam's rate of the next optimiser steps. An update sets it by itself."""
         self._optimizer.set_rate(rate)
 
-    def _follow_inputs(self, trials: TrialBatch) -> None:
+    def follow_inputs(self, trials: TrialBatch) -> None:
         """Update the scales of the policy's inputs.
 
         Called after the update, because rollout and update must use equal scales.

@@ -17,8 +17,10 @@ import torch
 from agent.learners.evaluation.trials import HeldOutReturns, Scale
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.policy import RL2Policy
+from agent.learners.rl2.warm_start import WarmStart
+from agent.trainer.score_scale import scale_of
 from envs.spaces import SpacePair
-from memory.records import CurveMetric, CurvePoint
+from memory.records import CurveMetric, CurvePoint, Family
 
 FRESH_SEED = 20_090_716
 """Seed of the parameters of policies that learned nothing. It is fixed, so that measurements are repeatable."""
@@ -51,3 +53,20 @@ def transfer_point(returns: HeldOutReturns, fresh: CurvePoint, scale: Scale) -> 
         # The tasks are the same, so the error of the difference is mostly smaller than that of independent returns.
         standard_error=scale.error(math.hypot(returns.standard_error, fresh.standard_error or 0.0)),
     )
+
+
+def zero_shot_points(family: Family, returns: HeldOutReturns, start: WarmStart) -> tuple[CurvePoint, ...]:
+    """Return the points of an evaluation before the first practice; the label is what the policy began with."""
+    scale, error = scale_of(family), returns.standard_error
+    trial_return = CurvePoint(
+        metric=CurveMetric.ZERO_SHOT_RETURN, label=str(start), value=returns.mean, standard_error=error
+    )
+    if scale is None:
+        return (trial_return,)
+    score = CurvePoint(
+        metric=CurveMetric.ZERO_SHOT_SCORE,
+        label=str(start),
+        value=scale.score(returns.mean),
+        standard_error=scale.error(error),
+    )
+    return (trial_return, score)

@@ -137,11 +137,11 @@ class OpenEnvironments:
         """
         self._rollouts.clear()
         for family_id in list(self._trainings):
-            self._close_training(family_id)
+            self.close_training(family_id)
 
     def close_tasks(self, family_id: int) -> None:
         """Close a family's tasks and its training."""
-        self._close_training(family_id)
+        self.close_training(family_id)
         self._rollouts.pop(family_id, None)
         tasks = self._tasks.pop(family_id, None)
         if tasks is not None:
@@ -160,7 +160,8 @@ class OpenEnvironments:
         """Return the usual speed of a family's environment, as far as it is known."""
         return self._paces.get(family.id) or family.pace or UNKNOWN_PACE
 
-    def _close_training(self, family_id: int) -> None:
+    def close_training(self, family_id: int) -> None:
+        """Close a family's training, because another learner plays it from here on; its tasks stay open."""
         training = self._trainings.pop(family_id, None)
         if training is not None and training.tasks is not self._tasks.get(family_id):
             training.close()

@@ -36,6 +36,7 @@ def build_practices(session: TrainerSession) -> dict[FamilyKind, Practice]:
     return {
         FamilyKind.ENVIRONMENTS: RL2Practice(
             learner=session.learner,
+            specialists=session.specialists,
             rehearsal=session.rehearsal,
             environments=session.environments,
             plays=session.plays,

@@ -18,8 +18,10 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
+from agent.learners.rl2.rehearsal.taking_over import take_over
+from agent.learners.rl2.specialist import Phase, Specialists
 from agent.learners.rl2.training import FamilyTraining
-from agent.learners.rl2.trials import num_tasks
+from agent.learners.rl2.trials import finished_returns, num_tasks
 from agent.learners.rl2.warm_start import WarmStart
 from agent.policies.version_header import KnownFamily, VersionHeader
 from agent.trainer.families import (
@@ -35,31 +37,26 @@ from agent.trainer.faults import FamilyFaults
 from agent.trainer.gate import Part
 from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.plays import BackgroundPlays, UnderWayError
-from agent.trainer.practice.forward_transfer import fresh_point, fresh_policy, transfer_point
+from agent.trainer.practice.forward_transfer import fresh_point, fresh_policy, transfer_point, zero_shot_points
 from agent.trainer.practice.held_out_plays import EVALUATION, FRESH_EVALUATION, GATE, HeldOutPlays
 from agent.trainer.practice.met_tasks import met_points
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.protocol import Evaluation, Proposals, PublishedVersion
 from agent.trainer.practice.rehearsal_time import RehearsalTime
+from agent.trainer.practice.repair import Repair
 from agent.trainer.practice.rl2_candidates import propose_policies
-from agent.trainer.practice.rollouts import ROLLOUT, PlayedTrials, WorkerRollouts, play_training
+from agent.trainer.practice.rollouts import PlayedTrials
 from agent.trainer.practice.slice_work import SliceWork
 from agent.trainer.practice.slices import Slices, SliceTime
 from agent.trainer.practice.stored_rehearsal import loss_points, names_in_practice
+from agent.trainer.practice.training_plays import TrainingPlays
 from agent.trainer.score_scale import scale_of
 from envs.kinds import FamilyKind
 from envs.task_batch import recurs
-from memory.records import CurveMetric, CurvePoint, Family
+from memory.records import CurveMetric, CurvePoint, Family, TrialRecord
 from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
-
-REPAIR_SLICES = 4
-"""A repair takes at most as long as this many slices."""
-
-REPAIR_RATE = 0.3
-"""Adam's rate in a repair, as a share of the rate at the start of a family's training."""
-
 
 ROUND_SLICES = 2.0
 """A slice lasts at most this many times its length to finish a round of tasks that recur."""
@@ -71,6 +68,7 @@ class RL2Practice:
 
     Attributes:
         learner: the learner of the last restored commit.
+        specialists: the specialists of the families that are learned apart.
         rehearsal: the rehearsal of the learner's families.
         rehearsal_time: the time that it may take.
         environments: the open tasks.
@@ -84,6 +82,7 @@ class RL2Practice:
     """
 
     learner: RL2Learner
+    specialists: Specialists
     rehearsal: Rehearsal
     environments: OpenEnvironments
     plays: BackgroundPlays
@@ -106,38 +105,38 @@ class RL2Practice:
     def prepare(self, family: Family) -> None:
         """Add the family to the learner, and have its next rollout played if that is done in the background."""
         self._add(family)
-        if is_played_in_background(family):
-            self._rollouts.require_played(family, self.slices.next_task.get(learner_name(family), 0))
+        self._training.require_played(family)
 
     def practise(self, family: Family, *, reason: str) -> dict[str, Any]:
         """Roll out and update for a slice of time, and commit the slice."""
         start = self.slices.begin()
         self.prepare(family)
-        training = self._begin_training(family)
+        name = learner_name(family)
+        phase, player = self.specialists.phase(name), self.specialists.player(name)
+        training = self._training.begin_training(family)
         work = SliceWork()
-        rehearsed = self._begin_rehearsal(family, start)
-        played = self._play(family, training)
+        rehearsed = self._begin_rehearsal(family, phase, start)
+        played = self._training.play(family, training)
         while True:
             self._learn(family, training, work, rehearsed, played)
             self.slices.heartbeat.beat()
-            if self._is_over(family, start, training) or self.slices.heartbeat.is_stop_requested:
+            has_ended = self._is_over(family, start, training) or self.specialists.phase(name) is not phase
+            if has_ended or self.slices.heartbeat.is_stop_requested:
                 break
             try:
-                played = self._play(family, training)
+                played = self._training.play(family, training)
             except (JobInterruptedError, UnderWayError):
                 break  # The finished batches are committed; the trials in progress are discarded, or go on.
-        name = learner_name(family)
-        trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
         self.rehearsal.end(rehearsed)
         self.rehearsal_time.note(spent_s=rehearsed.spent_s, passed_s=start.passed_s)
-        self.rehearsal.add(name, trials)
+        trials = self._keep(name, work, phase)
         report = self.slices.commit_slice(
             family,
             practised=work.totals,
             returns=torch.cat(work.returns),
             losses=work.losses,
             trials=trials,
-            teacher=self.rehearsal.reservoir(name).teacher,
+            teacher=None if phase is Phase.APART else self.rehearsal.reservoir(name).teacher,
             points=(_share_point(rehearsed, start.passed_s),),
             points_of_others=loss_points(self.rehearsal, rehearsed, self.families.all()),
             seconds={"rollout": work.played_s, "update": work.updated_s, "rehearsal": rehearsed.spent_s},
@@ -146,55 +145,44 @@ class RL2Practice:
         )
         self.context_keys.refresh(family)
         self._record_pace(family, work)
-        if training is None:
-            self._rollouts.begin_if_slow(family, self.slices.next_task[name])
+        if self.specialists.player(name) is not player:
+            self.environments.close_training(family.id)
+        self._training.begin_next_if_slow(family)
         return report
+
+    def _keep(self, name: str, work: SliceWork, phase: Phase) -> tuple[TrialRecord, ...]:
+        """Return the trials of a slice that are stored, and rehearse them from here on unless a specialist played."""
+        if phase is Phase.APART:
+            return work.records(None)
+        specialist = self.specialists.get(name)
+        trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
+        self.rehearsal.add(name, trials, teacher=None if specialist is None else specialist.teacher())
+        if specialist is not None and specialist.is_taken_over:
+            self.specialists.end(name)
+        return trials
 
     def _is_over(self, family: Family, start: SliceTime, training: FamilyTraining | None) -> bool:
         """Return whether a slice ends: its time (more for rounds) is over, or its rollouts go on in the background."""
-        if training is None and self.plays.is_slow(family.id, ROLLOUT):
+        if self._training.is_slow(family):
             return True
         is_amid_round = isinstance(training, RecurringTraining) and training.is_amid_round
         return start.passed_s >= self.slices.length_s * (ROUND_SLICES if is_amid_round else 1.0)
 
     @property
-    def _rollouts(self) -> WorkerRollouts:
-        return WorkerRollouts(
-            learner=self.learner,
+    def _training(self) -> TrainingPlays:
+        return TrainingPlays(
+            specialists=self.specialists,
             environments=self.environments,
             plays=self.plays,
-            num_stored=self.settings.memory.trials_per_step,
+            slices=self.slices,
+            faults=self.faults,
+            context_keys=self.context_keys,
+            settings=self.settings,
         )
 
     @property
     def _scoring(self) -> HeldOutPlays:
         return HeldOutPlays(environments=self.environments, plays=self.plays, heartbeat=self.slices.heartbeat)
-
-    def _begin_training(self, family: Family) -> FamilyTraining | None:
-        """Return the training of a family that is played in the trainer's own thread; None for any other."""
-        if is_played_in_background(family):
-            return None
-        training = self.environments.begin_training(family, self.learner)
-        if isinstance(training, RecurringTraining) and family.require_spec().recurring:
-            training.stored = self.context_keys.recall(family)
-        return training
-
-    def _play(self, family: Family, training: FamilyTraining | None) -> PlayedTrials:
-        """Play the next trial batch.
-
-        Raises:
-            UnderWayError: a worker's rollout goes on in the background.
-        """
-        first_task = self.slices.next_task.get(learner_name(family), 0)
-        if training is None:
-            return self._rollouts.play(family, first_task)
-        return play_training(
-            training,
-            first_task,
-            num_stored=self.settings.memory.trials_per_step,
-            generator=self.learner.generator,
-            progress=lambda _steps: self.slices.heartbeat.beat_or_give_up(),
-        )
 
     def _record_pace(self, family: Family, work: SliceWork) -> None:
         """Record the usual speed of the family's environment if it changed notably."""
@@ -202,13 +190,21 @@ class RL2Practice:
         if pace is not None:
             self.families.record_pace(family.name, pace)
 
-    def _begin_rehearsal(self, family: Family, start: SliceTime) -> RehearsalSlice:
-        """Return the rehearsal of other families while this one is practised; an empty one if it is switched off."""
-        within_s = self.rehearsal_time.begin_s(self.slices.length_s)
-        if not self.settings.practise.rehearsal or within_s <= 0.0:
+    def _begin_rehearsal(self, family: Family, phase: Phase, start: SliceTime) -> RehearsalSlice:
+        """Return the rehearsal of other families while this one is practised.
+
+        It is empty if it is switched off or has had its time, or if a specialist learns, which leaves the shared policy
+        as it is.
+        """
+        name, within_s = learner_name(family), self.rehearsal_time.begin_s(self.slices.length_s)
+        if not self.settings.practise.rehearsal or phase is Phase.APART:
+            return self.rehearsal.nothing()
+        if phase is Phase.TAKING_OVER:
+            return self.rehearsal.begin_taking_over(name)
+        if within_s <= 0.0:
             return self.rehearsal.nothing()
         in_practice = names_in_practice(self.families.all())
-        rehearsed = self.rehearsal.begin(learner_name(family), in_practice=in_practice, within_s=within_s)
+        rehearsed = self.rehearsal.begin(name, in_practice=in_practice, within_s=within_s)
         rehearsed.may_step = lambda: self.rehearsal_time.allows(rehearsed.spent_s, passed_s=start.passed_s)
         return rehearsed
 
@@ -223,12 +219,18 @@ class RL2Practice:
         """Learn from a trial batch and add it to the slice."""
         name, batch = learner_name(family), played.batch
         num_epochs = self.learner.config.num_epochs_for(is_tensor_native=is_tensor_native(family))
-        learn = partial(self.learner.update, name) if training is None else training.learn
+        player, specialist = self.specialists.player(name), self.specialists.get(name)
+        learn = partial(player.update, name) if training is None else training.learn
         began, rehearsed_s = time.monotonic(), rehearsed.spent_s
-        losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
+        if specialist is not None and not specialist.is_learning:
+            losses = take_over(self.learner, specialist, batch, rehearsed)
+        else:
+            losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
+            if specialist is not None:
+                specialist.note_returns(finished_returns(batch))
         work.updated_s += time.monotonic() - began - (rehearsed.spent_s - rehearsed_s)
         self.slices.next_task[name] = self.slices.next_task.get(name, 0) + num_tasks(batch)
-        self.slices.refuse_divergence(name, losses, has_finite_parameters=self.learner.is_finite())
+        self.slices.refuse_divergence(name, losses, has_finite_parameters=player.is_finite())
         work.take(played, losses)
 
     # Scores
@@ -244,7 +246,7 @@ class RL2Practice:
         if family.totals.meta_updates > 0:
             return Evaluation(returns=returns, more_points=self._met_points(family))
         start = self.learner.start_of(learner_name(family))
-        zero_shot = _zero_shot_points(family, returns, start)
+        zero_shot = zero_shot_points(family, returns, start)
         return Evaluation(returns=returns, more_points=(*zero_shot, *self._transfer_points(family, returns)))
 
     def _evaluation_returns(self, family: Family, what: str, policy: RL2Policy) -> HeldOutReturns:
@@ -291,9 +293,17 @@ class RL2Practice:
     def _add(self, family: Family) -> None:
         """Add the family to the learner, with the best start for its spaces, unless it is known."""
         if learner_name(family) not in self.learner.families:
-            num_trials = held_out_trials(family, self.settings.evaluation)
-            start = self._scoring.best_start(family, self.learner, num_trials=num_trials)
+            start = self._scoring.best_start(
+                family,
+                self.learner,
+                num_trials=held_out_trials(family, self.settings.evaluation),
+                may_be_apart=self.settings.practise.rehearsal,
+            )
             self.learner.add_family(learner_name(family), spaces_of(family), start=start)
+            if start is WarmStart.APART:
+                self.specialists.begin(
+                    learner_name(family), spaces_of(family), reference_return=family.reference_return
+                )
 
     def _gate_returns(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, HeldOutReturns]:
         """Return returns on the gate's tasks by family, for the families whose spaces the parameters know.
@@ -350,20 +360,15 @@ class RL2Practice:
         }
 
     def repair(self, families: Sequence[Family]) -> bool:
-        """Rehearse families on which a candidate falls, together with those that lose most, and commit the result."""
-        start = self.slices.begin()
-        names = [learner_name(family) for family in families]
-        rehearsed = self.rehearsal.begin_repair(names)
-        self.learner.set_learning_rate(REPAIR_RATE * self.learner.config.learning_rate)
-        while rehearsed.is_losing(names) and start.passed_s < REPAIR_SLICES * self.slices.length_s:
-            self.slices.heartbeat.beat_or_give_up()
-            rehearsed.step()
-        if rehearsed.num_steps == 0:
-            return False
-        self.rehearsal.end(rehearsed)
-        self.slices.refuse_divergence(names[0], rehearsed.losses, has_finite_parameters=self.learner.is_finite())
-        self.slices.commit_repair(families[0], started_at=start.started_at)
-        return True
+        """Repair families on which a candidate falls, and commit the result (:mod:`agent.trainer.practice.repair`).
+
+        Raises:
+            UnscoredError: a family failed. It gets a strike; with enough strikes it is quarantined and not scored.
+        """
+        repair = Repair(
+            learner=self.learner, rehearsal=self.rehearsal, slices=self.slices, play=self._training.play_for_repair
+        )
+        return repair.run(families)
 
     def export(self, part: Part, header: VersionHeader) -> VersionHeader:
         """Add the families on which the part's policy can act."""
@@ -380,20 +385,3 @@ class RL2Practice:
 def _share_point(rehearsed: RehearsalSlice, slice_s: float) -> CurvePoint:
     """Return the share of a slice's time that rehearsal took."""
     return CurvePoint(metric=CurveMetric.REHEARSAL_SHARE, value=rehearsed.spent_s / max(slice_s, 1e-9))
-
-
-def _zero_shot_points(family: Family, returns: HeldOutReturns, start: WarmStart) -> tuple[CurvePoint, ...]:
-    """Return the points of an evaluation before the first practice; the label is what the policy began with."""
-    scale, error = scale_of(family), returns.standard_error
-    trial_return = CurvePoint(
-        metric=CurveMetric.ZERO_SHOT_RETURN, label=str(start), value=returns.mean, standard_error=error
-    )
-    if scale is None:
-        return (trial_return,)
-    score = CurvePoint(
-        metric=CurveMetric.ZERO_SHOT_SCORE,
-        label=str(start),
-        value=scale.score(returns.mean),
-        standard_error=scale.error(error),
-    )
-    return (trial_return, score)

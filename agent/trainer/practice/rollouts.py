@@ -78,16 +78,16 @@ class WorkerRollouts:
     """The training rollouts of families that a worker steps.
 
     Attributes:
-        learner: the learner whose policy acts.
+        player: returns the learner whose policy plays a family, by its name in the learner.
         environments: the open tasks.
         plays: carries the rollouts out.
-        num_stored: the number of trials of a rollout that episodic memory stores.
+        num_stored: returns the number of trials of a family's rollout that episodic memory stores, by its name.
     """
 
-    learner: RL2Learner
+    player: Callable[[str], RL2Learner]
     environments: OpenEnvironments
     plays: BackgroundPlays
-    num_stored: int
+    num_stored: Callable[[str], int]
 
     def play(self, family: Family, first_task: int) -> PlayedTrials:
         """Return the trials of the next rollout, which may have begun earlier.
@@ -125,11 +125,12 @@ class WorkerRollouts:
             self.plays.begin(family.id, ROLLOUT, lambda: self._prepare(family, first_task), token=first_task)
 
     def _prepare(self, family: Family, first_task: int) -> Callable[[], PlayedTrials]:
-        learner, name = self.learner, learner_name(family)
+        name = learner_name(family)
+        learner = self.player(name)
         policy = acting_copy(learner.policy, spaces_of(family))
         episodes_per_trial = family.require_spec().episodes_per_trial
         plan = plan_rollout(learner, name, first_task=first_task, episodes_per_trial=episodes_per_trial)
-        generator = rollout_generator(learner, name, first_task)
+        generator, num_stored = rollout_generator(learner, name, first_task), self.num_stored(name)
 
         def play() -> PlayedTrials:
             began = time.monotonic()
@@ -137,8 +138,8 @@ class WorkerRollouts:
             batch = rollouts.play(policy, plan, generator=generator, progress=lambda _steps: self.plays.check())
             took_s = time.monotonic() - began
             if batch.segment is not None:
-                return _described_pieces(batch, batch.segment, num_stored=self.num_stored, took_s=took_s)
-            rows = stored_rows(rollouts.tasks, self.num_stored, generator=generator)
+                return _described_pieces(batch, batch.segment, num_stored=num_stored, took_s=took_s)
+            rows = stored_rows(rollouts.tasks, num_stored, generator=generator)
             return _described(batch, rollouts.tasks, rows=rows, took_s=took_s)
 
         return play

@@ -57,14 +57,17 @@ class SliceWork:
         for part, value in losses.items():
             self.losses[part].append(value)
 
-    def records(self, slots: Sequence[int]) -> tuple[TrialRecord, ...]:
+    def records(self, slots: Sequence[int] | None) -> tuple[TrialRecord, ...]:
         """Return the trials that episodic memory stores, with the slots of the family's reservoir that they take.
 
         Trials that began with the memory of earlier ones take none, because they cannot be replayed by themselves.
+
+        Args:
+            slots: the slots; None for trials that are not rehearsed.
         """
         if self.batch is None:
             return ()
-        if self.batch.segment is not None:
+        if self.batch.segment is not None and slots is not None:
             return tuple(
                 piece_records(
                     self.batch,
@@ -75,7 +78,7 @@ class SliceWork:
                     contexts=self.contexts,
                 )
             )
-        is_replayable = self.batch.left is None
+        is_replayable = self.batch.left is None and slots is not None
         return tuple(
             to_records(
                 self.batch,

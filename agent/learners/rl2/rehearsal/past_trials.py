@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from agent.learners.rl2.stored_steps import StoredSteps, steps_of_trial
 from agent.learners.rl2.trees import STATIC, join_tensors, map_tensors
+from agent.learners.rl2.trials import TrialBatch
 from envs.spaces import SpacePair
 from memory.records import TrialRecord
 
@@ -60,6 +61,24 @@ def past_trials(records: Sequence[TrialRecord], spaces: SpacePair, *, device: to
         spaces=spaces,
         episodes_per_trial=len(records[0].episodes),
         decisions=pad_sequence([_decisions(record) for record in records]).to(device),
+    )
+
+
+def of_batch(trials: TrialBatch) -> PastTrials:
+    """Return the whole trials of a batch that has just been played."""
+    following = torch.cat([trials.observation[1:], trials.observation[:1]])
+    next_observation = following.flatten(0, 1).index_copy(0, trials.end, trials.final_observation)
+    return PastTrials(
+        spaces=trials.spaces,
+        episodes_per_trial=trials.episodes_per_trial,
+        observation=trials.observation,
+        action=trials.action,
+        reward=trials.reward,
+        terminated=trials.terminated,
+        truncated=trials.truncated,
+        is_valid=trials.is_valid,
+        next_observation=next_observation.view_as(trials.observation),
+        decisions=trials.decisions,
     )
 
 

@@ -42,6 +42,10 @@ REHEARSED_FAMILIES = 8
 TRIALS_PER_SLICE = 16
 """Trials of each rehearsed family that are replayed at the start of a slice."""
 
+TRIALS_BESIDE = 48
+"""The same while a family is taken over: all that a reservoir has for training. With 16, the policy came to know these
+by heart and lost the others."""
+
 TRIALS_PER_STEP = 12
 """Trials of a step of rehearsal at most, of all families together."""
 
@@ -58,6 +62,10 @@ FOLLOWING = 0.2
 """Rate at which a family's KL follows that of the steps of rehearsal within a slice."""
 
 
+def _always() -> bool:
+    return True
+
+
 class RehearsalSlice:
     """The rehearsal of other families during one slice of practice.
 
@@ -66,6 +74,7 @@ class RehearsalSlice:
         lessons: one for each pair of spaces.
         losses: the measured KL of each family of the lessons, by name.
         weights: how much the KL of each of these families counts, in the same order.
+        least_loss: KL in nats that a family counts as losing at least.
     """
 
     def __init__(
@@ -75,15 +84,17 @@ class RehearsalSlice:
         losses: Mapping[str, float],
         *,
         weights: Sequence[float],
+        least_loss: float = 0.0,
     ) -> None:
         self._learner, self._lessons, self._names = learner, lessons, tuple(losses)
         self._losses, self._weights = torch.tensor(list(losses.values())), torch.tensor(weights)
+        self._least_loss = least_loss
         self._credit = 0.0
         """Environment steps that may be rehearsed."""
         self.num_steps = 0
         self.measured: tuple[str, ...] = ()
         """The families that were measured at the start of the slice."""
-        self.may_step: Callable[[], bool] = lambda: True
+        self.may_step: Callable[[], bool] = _always
         """Returns whether there is time for a step of rehearsal after a minibatch."""
         self.spent_s = 0.0
         """Seconds that the steps of rehearsal took."""
@@ -92,6 +103,11 @@ class RehearsalSlice:
     def losses(self) -> dict[str, float]:
         """The KL of each rehearsed family, as the steps of rehearsal found it."""
         return dict(zip(self._names, self._losses.tolist(), strict=True))
+
+    @property
+    def num_families(self) -> int:
+        """The number of families that are rehearsed."""
+        return len(self._names)
 
     def is_losing(self, names: Iterable[str]) -> bool:
         """Return whether one of these families still diverges by more than the tolerance."""
@@ -114,10 +130,20 @@ class RehearsalSlice:
 
     @property
     def _weighted(self) -> Tensor:
-        return self._losses * self._weights
+        return self._losses.clamp(min=self._least_loss) * self._weights
 
     def step(self) -> float:
-        """Take a step of rehearsal, and return its number of environment steps.
+        """Take a step of rehearsal, and return its number of environment steps."""
+        divergence, num_steps = self._draw_divergence()
+        self._learner.descend(divergence)
+        return float(num_steps)
+
+    def drawn_divergence(self) -> Tensor | None:
+        """Return the mean KL on some of the trials, for an optimiser step of another loss; None without any trials."""
+        return self._draw_divergence()[0] if self._lessons else None
+
+    def _draw_divergence(self) -> tuple[Tensor, Tensor]:
+        """Return the mean KL on some of the trials, and their number of steps.
 
         Families are drawn in proportion to what is being lost of them.
         """
@@ -127,12 +153,10 @@ class RehearsalSlice:
         sums, steps = divergences(
             self._learner.policy, lesson, trials.to(lesson.is_valid.device), num_families=len(self._names)
         )
-        self._learner.descend(sums.sum() / steps.sum())
         self.num_steps += 1
-        found = (sums.detach() / steps.clamp(min=1.0)).cpu()
-        steps = steps.cpu()
-        self._losses = torch.where(steps > 0, torch.lerp(self._losses, found, FOLLOWING), self._losses)
-        return float(steps.sum())
+        found, counted = (sums.detach() / steps.clamp(min=1.0)).cpu(), steps.cpu()
+        self._losses = torch.where(counted > 0, torch.lerp(self._losses, found, FOLLOWING), self._losses)
+        return sums.sum() / steps.sum(), counted.sum()
 
     def _drawn_lesson(self) -> Lesson:
         if len(self._lessons) == 1:
@@ -196,12 +220,18 @@ class Rehearsal:
         """Return the slots that a family's next trials take."""
         return self.reservoir(name).next_slots(count)
 
-    def add(self, name: str, trials: Iterable[TrialRecord]) -> None:
-        """Put trials into a family's reservoir after practice. The present policy becomes the family's teacher."""
+    def add(self, name: str, trials: Iterable[TrialRecord], *, teacher: Mapping[str, Tensor] | None = None) -> None:
+        """Put trials into a family's reservoir after practice.
+
+        Args:
+            name: the family.
+            trials: the trials.
+            teacher: the family's teacher from here on; None takes the present policy.
+        """
         reservoir = self.reservoir(name)
         reservoir.add(trials)
         self._retention[name] = reservoir.retention.to_json()
-        reservoir.teach(teacher_of(self._learner.policy, reservoir.spaces))
+        reservoir.teach(teacher_of(self._learner.policy, reservoir.spaces) if teacher is None else teacher)
         self.losses.setdefault(name, 0.0)
 
     def keep_only(self, names: Iterable[str]) -> None:
@@ -220,19 +250,46 @@ class Rehearsal:
             within_s: time after which no further family is measured or prepared, beyond the first of each.
         """
         began = time.monotonic()
+        others, measured = self._measure_next(practised, until=began + within_s / 2.0)
+        weighted = {name: self.losses[name] * _weight(name, in_practice) for name in others}
+        losing = sorted((name for name in others if weighted[name] > TOLERANCE), key=lambda name: -weighted[name])
+        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice, until=began + within_s)
+        rehearsed.measured, rehearsed.spent_s = measured, time.monotonic() - began
+        return rehearsed
+
+    def begin_taking_over(self, taken_over: str) -> RehearsalSlice:
+        """Measure what is being lost, and prepare the rehearsal of the families that share the spaces of one.
+
+        They are rehearsed whether or not they lose something: what the policy learns of the new family contradicts
+        them. With more than ``REHEARSED_FAMILIES``, half are those that lose most, and the others are drawn.
+        """
+        began = time.monotonic()
+        others, measured = self._measure_next(taken_over)
+        spaces = self._learner.spaces_of(taken_over)
+        beside = sorted(
+            (name for name in others if self._learner.spaces_of(name) == spaces), key=lambda name: -self.losses[name]
+        )
+        most, rest = beside[: REHEARSED_FAMILIES // 2], beside[REHEARSED_FAMILIES // 2 :]
+        order = torch.randperm(len(rest), generator=self._learner.generator, device=self._learner.device)
+        drawn = [rest[index] for index in order[: REHEARSED_FAMILIES - len(most)].tolist()]
+        rehearsed = self.prepare([*most, *drawn], least_loss=FULL_LOSS, num_trials=TRIALS_BESIDE)
+        rehearsed.measured, rehearsed.spent_s = measured, time.monotonic() - began
+        return rehearsed
+
+    def _measure_next(self, practised: str, *, until: float = math.inf) -> tuple[list[str], tuple[str, ...]]:
+        """Measure the families whose turn it is; return all but the practised one, and those that were measured.
+
+        After ``until`` (a reading of the monotonic clock in seconds) no further family is measured.
+        """
         others = [name for name in self.losses if name != practised]
         measured: list[str] = []
         for name in others[:MEASURED_FAMILIES]:
-            if measured and time.monotonic() - began > within_s / 2.0:
+            if measured and time.monotonic() > until:
                 break
             measured.append(name)
             del self.losses[name]  # Measured families move to the end of the order.
             self.losses[name] = self.measure(name)
-        weighted = {name: self.losses[name] * _weight(name, in_practice) for name in others}
-        losing = sorted((name for name in others if weighted[name] > TOLERANCE), key=lambda name: -weighted[name])
-        rehearsed = self.prepare(losing[:REHEARSED_FAMILIES], in_practice=in_practice, until=began + within_s)
-        rehearsed.measured, rehearsed.spent_s = tuple(measured), time.monotonic() - began
-        return rehearsed
+        return others, tuple(measured)
 
     def begin_repair(self, names: Sequence[str]) -> RehearsalSlice:
         """Measure every family, and prepare the rehearsal of the given ones and of those that lose most."""
@@ -247,11 +304,22 @@ class Rehearsal:
         return self.prepare(())
 
     def prepare(
-        self, names: Sequence[str], *, in_practice: Collection[str] = (), until: float = math.inf
+        self,
+        names: Sequence[str],
+        *,
+        in_practice: Collection[str] = (),
+        least_loss: float = 0.0,
+        num_trials: int = TRIALS_PER_SLICE,
+        until: float = math.inf,
     ) -> RehearsalSlice:
         """Prepare the rehearsal of some families; those without usable trials are left out.
 
-        After ``until`` (monotonic seconds) no further family is prepared.
+        Args:
+            names: the families, those first that matter most.
+            in_practice: families that are themselves practised now and then.
+            least_loss: KL in nats that each of them counts as losing at least.
+            num_trials: trials of each of them.
+            until: reading of the monotonic clock in seconds, after which no further family is prepared.
         """
         prepared: list[str] = []
         lessons: dict[str, Lesson] = {}
@@ -262,7 +330,7 @@ class Rehearsal:
                 continue
             index = len(prepared)
             prepared.append(name)
-            lesson = self._lesson(name, index=index)
+            lesson = self._lesson(name, index=index, num_trials=num_trials)
             key = lesson.spaces.key
             lessons[key] = join_lessons(lessons[key], lesson) if key in lessons else lesson
         return RehearsalSlice(
@@ -270,6 +338,7 @@ class Rehearsal:
             list(lessons.values()),
             {name: self.losses[name] for name in prepared},
             weights=[_weight(name, in_practice) for name in prepared],
+            least_loss=least_loss,
         )
 
     def end(self, rehearsed: RehearsalSlice) -> None:
@@ -296,11 +365,11 @@ class Rehearsal:
         sums, steps = divergences(policy, lesson, trials, num_families=1)
         return float(sums / steps)
 
-    def _lesson(self, name: str, *, index: int) -> Lesson:
+    def _lesson(self, name: str, *, index: int, num_trials: int) -> Lesson:
         reservoir = self.reservoir(name)
         usable = reservoir.usable(held_back=False)
         order = torch.randperm(len(usable), generator=self._learner.generator, device=self._learner.device)
-        drawn = [usable[position] for position in order[:TRIALS_PER_SLICE].tolist()]
+        drawn = [usable[position] for position in order[:num_trials].tolist()]
         return lesson_of(self._learner.policy, self._past(reservoir, drawn), family=index)
 
     def _past(self, reservoir: Reservoir, trials: Sequence[TrialRecord]) -> PastTrials:

@@ -48,5 +48,11 @@ def taught(trials: PastTrials, teacher: Mapping[str, Tensor], config: RL2Config)
         IncompatibleParametersError: the teacher was made with other settings.
     """
     policy = policy_from_initialization(config, teacher, [trials.spaces], device=trials.reward.device)
+    return decided_by(policy, trials)
+
+
+@torch.no_grad()
+def decided_by(policy: RL2Policy, trials: PastTrials) -> PastTrials:
+    """Return past trials [T, B] with the action distributions that a policy has at their steps."""
     output = policy.unroll(trials.spaces, replayed_inputs(policy, trials))
     return replace(trials, decisions=output.distribution.parameters())

@@ -155,7 +155,7 @@ def played(session: TrainerSession, slow: Family) -> TrialBatch:
     """Return the trials of the slow family's first rollout."""
     while True:
         try:
-            return session.practice_of(slow)._rollouts.play(slow, 0).batch  # type: ignore[attr-defined, no-any-return]
+            return session.practice_of(slow)._training._rollouts.play(slow, 0).batch  # type: ignore[attr-defined, no-any-return]
         except UnderWayError:
             assert session.plays.under_way()
 
@@ -169,7 +169,7 @@ def test_a_rollout_depends_on_the_state_at_its_start_and_not_on_what_is_learned_
     expected = played(session, slow)
     gate.open.clear()
     with pytest.raises(UnderWayError):
-        session.practice_of(slow)._rollouts.play(slow, 0)  # type: ignore[attr-defined]
+        session.practice_of(slow)._training._rollouts.play(slow, 0)  # type: ignore[attr-defined]
     before = session.learner.policy.core.weight_hidden.clone()
     for _ in range(3):
         practise(session, quick, reason="test")
@@ -343,7 +343,7 @@ def test_a_resumed_session_plays_the_same_trials(
     resumed = opened(open_session, store, gate, wait_s=LONG_S)
     first_task = session.next_task[session.learner.families[-1]]
     actions = [
-        each.practice_of(slow)._rollouts.play(slow, first_task).batch.action  # type: ignore[attr-defined]
+        each.practice_of(slow)._training._rollouts.play(slow, first_task).batch.action  # type: ignore[attr-defined]
         for each in (session, resumed)
     ]
     assert torch.equal(actions[0], actions[1])

@@ -1,0 +1,70 @@
+"""A repair plays the families on which a candidate falls: stored trials alone may not show what was lost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from agent.trainer.families import learner_name
+from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.session import TrainerSession
+from memory.folder import DataFolder
+from memory.records import Family, FamilyState, JobOutcome
+from memory.store import Store
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
+
+UPDATES = 24
+
+
+def lose(session: TrainerSession) -> None:
+    """Change what the policy does: it always pulls the first arm."""
+    with torch.no_grad():
+        for pair in session.learner.policy.pairs.values():
+            pair.get_parameter("head.bias")[0] += 20.0
+
+
+@pytest.fixture(autouse=True)
+def _stored_trials_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the KL on stored trials be small although much was lost."""
+    monkeypatch.setattr("agent.learners.rl2.rehearsal.rehearsal.TOLERANCE", 1e9)
+
+
+def learned(store: Store, folder: DataFolder, open_session: SessionMaker) -> tuple[TrainerSession, Family]:
+    """Return a session that has published what it learned and then lost it, with much time for a repair."""
+    session = open_session(store)
+    family = feed_bandits(store)
+    for _ in range(UPDATES):
+        practise(session, family, reason="test")
+    assert consolidate(session)[1]["outcome"] == "published"
+    settings = settings_for(folder.path, practise={"slice_s": 60.0, "wait_s": 600.0, "rehearsal": True})
+    session = open_session(store, settings=settings)
+    lose(session)
+    return session, store.families.get(family.name)
+
+
+def test_what_stored_trials_do_not_show_is_learned_from_the_teacher(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session, _ = learned(store, folder, open_session)
+    outcome, report = consolidate(session)
+    assert outcome is JobOutcome.SUCCEEDED
+    assert report["outcome"] in {"published", "unchanged"}, report["reason"]
+
+
+def test_a_repair_is_committed_with_the_tasks_that_it_played(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session, family = learned(store, folder, open_session)
+    next_task, steps = session.next_task[learner_name(family)], store.checkpoints.num_learner_steps()
+    assert session.practice_of(family).repair([family])
+    assert store.checkpoints.num_learner_steps() == steps + 1
+    restored = open_session(store)
+    assert restored.next_task[learner_name(family)] > next_task
+    before, after = session.learner.to_tensors(), restored.learner.to_tensors()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_a_family_that_cannot_be_played_is_not(store: Store, folder: DataFolder, open_session: SessionMaker) -> None:
+    session, family = learned(store, folder, open_session)
+    store.families.set_state(family.name, FamilyState.QUARANTINED, reason="test", quarantined_until=4e9)
+    assert not session.practice_of(family).repair([store.families.get(family.name)])
