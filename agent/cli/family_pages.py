@@ -32,7 +32,6 @@ STARTS = {
     "copied": "a copy of the parts that depend on no number of actions or observations",
     "nearest": "a copy of the parts of a family of equal sizes",
     "shared": "the parameters that families of equal spaces share",
-    "apart": "a policy of its own, from which the shared one takes the family over",
 }
 """The ways in which a policy can begin (``agent.learners.rl2.warm_start``), in words."""
 

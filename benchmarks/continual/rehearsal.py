@@ -102,6 +102,8 @@ class RehearsedUpdates:
         began, self._rehearsed_s, num_steps = time.process_time(), 0.0, self._piece.num_steps
         metrics = self._learner.update(name, trials, num_epochs=num_epochs, after_minibatch=self._rehearse)
         used_s = time.process_time() - began
+        if self.specialists.note_returns(name, finished_returns(trials)):
+            self.specialists.begin(name)
         return {
             **metrics,
             "rehearsal_steps": float(self._piece.num_steps - num_steps),
@@ -113,7 +115,7 @@ class RehearsedUpdates:
         """Store some of a family's trials, as the service does at the end of a slice."""
         if self._phase is Phase.APART:
             return
-        specialist = self.specialists.get(name)
+        specialist = self.specialists.get(name) if self._phase is Phase.TAKING_OVER else None
         num_kept = KEPT_TRIALS * (TAKEN_OVER_SHARE if self._phase is Phase.TAKING_OVER else 1)
         rows = list(range(min(num_kept, trials.num_trials)))
         slots = self._rehearsal.next_slots(name, len(rows))

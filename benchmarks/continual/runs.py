@@ -16,7 +16,6 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.specialist import Phase
 from agent.learners.rl2.training import EagerTraining
 from agent.learners.rl2.trials import TrialBatch, num_env_steps
-from agent.learners.rl2.warm_start import WarmStart
 from agent.trainer.practice.start_choice import choose_start, starting_policies
 from benchmarks.continual.measures import CurvePoint
 from benchmarks.continual.rehearsal import PlainUpdates, RehearsedUpdates, Updates
@@ -331,10 +330,11 @@ class WindowPractice:
         tasks.close()
         tasks = family.open(num_trials)
         if family.name not in learner.families:
-            specialists = self._state.updates.specialists
-            starts = starting_policies(learner, tasks.spaces, may_be_apart=specialists is not None)
-            start = choose_start(starts, tasks, reference_return=family.reference_return, progress=lambda _steps: None)
+            start = choose_start(starting_policies(learner, tasks.spaces), tasks, progress=lambda _steps: None)
             learner.add_family(family.name, tasks.spaces, start=start)
-            if specialists is not None and start is WarmStart.APART:
-                specialists.begin(family.name, tasks.spaces, reference_return=family.reference_return)
+            specialists = self._state.updates.specialists
+            if specialists is not None:
+                specialists.watch(
+                    family.name, tasks.spaces, random_return=0.0, reference_return=family.reference_return
+                )
         return EagerTraining(learner, family.name, tasks)

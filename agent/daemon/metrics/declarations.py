@@ -89,7 +89,7 @@ LEARNING = (
         "family",
         "start",
         unit="score",
-        notes="`start` is what the policy began with: `fresh`, `copied`, `nearest`, `shared` or `apart` "
+        notes="`start` is what the policy began with: `fresh`, `copied`, `nearest` or `shared` "
         "([continual.md](continual.md#what-a-new-family-begins-with))",
     ),
     _gauge(

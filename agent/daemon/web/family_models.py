@@ -71,7 +71,7 @@ class ZeroShot(Values):
     """The evaluation of a family before its first practice."""
 
     start: str
-    """The start of the policy: `fresh`, `copied`, `nearest`, `shared` or `apart`."""
+    """The start of the policy: `fresh`, `copied`, `nearest` or `shared`."""
     return_: float = Field(alias="return")
     return_standard_error: float | None
     score: float | None

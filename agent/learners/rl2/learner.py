@@ -93,8 +93,12 @@ class RL2Learner:
 
     def possible_starts(self, spaces: SpacePair) -> tuple[WarmStart, ...]:
         """Return the ways in which the policy can begin in these spaces."""
-        settled = [family.spaces for family in self._families.values() if family.num_updates >= SETTLED_UPDATES]
-        return possible_starts(self.policy, spaces, self.practised_spaces(), settled=settled)
+        return possible_starts(self.policy, spaces, self.practised_spaces())
+
+    def is_settled(self, spaces: SpacePair) -> bool:
+        """Return whether the policy may be sure of what it does in these spaces, after long practice of a family."""
+        families = self._families.values()
+        return any(family.spaces == spaces and family.num_updates >= SETTLED_UPDATES for family in families)
 
     def policy_with(self, spaces: SpacePair, start: WarmStart) -> RL2Policy:
         """Return the policy as it would be after :meth:`add_family` with this start; change nothing."""

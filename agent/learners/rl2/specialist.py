@@ -1,9 +1,11 @@
-"""Specialists: a new family whose spaces others share is learned apart where the shared policy does not help.
+"""Specialists: a new family whose spaces others share is learned apart where practice of the shared policy fails.
 
 The policy of families that contradict the new one is sure of wrong actions, so it explores little, and rehearsal holds
-it there. Therefore a *specialist*, a policy of the family's own with new parameters, learns the family first. Then the
-shared policy takes the family over from it (:mod:`agent.learners.rl2.rehearsal.taking_over`), and the specialist is
-dropped. This is Progress & Compress (Schwarz et al. 2018, arXiv:1805.06370) for recurrent policies.
+it there. Where rewards are frequent, practice mends that. Where they are rare, it does not: after ``ATTEMPT_UPDATES``
+updates the return is still low and has hardly risen. Then a *specialist*, a policy of the family's own with new
+parameters, learns the family, and the shared policy takes it over from the specialist
+(:mod:`agent.learners.rl2.rehearsal.taking_over`), which is dropped afterwards. This is Progress & Compress (Schwarz et
+al. 2018, arXiv:1805.06370) for recurrent policies.
 
 Departures: the specialist begins with new parameters and no connections to the shared policy. What was learned before
 is kept by rehearsal, not by a penalty on parameters.
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -26,6 +28,16 @@ from agent.learners.family_parts import starting_with
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.teachers import teacher_of
 from envs.spaces import SpacePair
+
+ATTEMPT_UPDATES = 20
+"""Updates of practice of the shared policy after which it is judged. By then contradicting CartPoles had risen by .04
+or more of the way to their reference, and gridworlds with rare rewards by .02 or less."""
+
+LOW_SHARE = 1 / 3
+"""A family is played badly below this share of the way from random actions to its reference."""
+
+RISE_SHARE = 0.03
+"""The return of a family that is played badly has hardly risen if it has risen by less than this share of that way."""
 
 BLOCK_UPDATES = 5
 """Updates whose training trials are compared together."""
@@ -82,6 +94,94 @@ class BlockReturn:
     def is_better_than(self, other: BlockReturn, *, by: float = 0.0) -> bool:
         """Return whether the mean is higher by more than noise explains, and by more than ``by``."""
         return self.mean - other.mean > max(by, MIN_DIFFERENCE * math.hypot(self.error, other.error))
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """The first practice of a new family in the shared policy.
+
+    Attributes:
+        spaces: the family's spaces.
+        reference_return: trial return of score 1; None if the family has no reference.
+        random_return: trial return of random actions.
+        first: the first block of updates; None before its end.
+        last: the last block of updates.
+        num_updates: updates so far.
+        returns: the returns of the trials of the block under way.
+    """
+
+    spaces: SpacePair
+    reference_return: float | None
+    random_return: float
+    first: BlockReturn | None = None
+    last: BlockReturn | None = None
+    num_updates: int = 0
+    returns: list[list[float]]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether enough updates were made to judge it."""
+        return self.num_updates >= ATTEMPT_UPDATES
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the return is low and has hardly risen; without a reference, whether it is that of random actions."""
+        if self.first is None or self.last is None:
+            return False
+        if self.reference_return is None:
+            at_random = BlockReturn(mean=self.random_return, error=0.0)
+            return not (self.last.is_better_than(self.first) or self.last.is_better_than(at_random))
+        return self._is_low and self.last.mean - self.first.mean < RISE_SHARE * self._way(self.reference_return)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the family is played well enough to be judged no more."""
+        return not (self.has_failed or self._is_low)
+
+    @property
+    def _is_low(self) -> bool:
+        reference, last = self.reference_return, self.last
+        if reference is None or last is None:
+            return False
+        return last.mean < self.random_return + LOW_SHARE * self._way(reference)
+
+    def _way(self, reference_return: float) -> float:
+        return reference_return - self.random_return
+
+    def begin_again(self) -> None:
+        """Judge the practice again after as many updates."""
+        self.first, self.last, self.num_updates, self.returns = self.last, None, 0, []
+
+    def note_returns(self, returns: Tensor) -> None:
+        """Note the returns of the trials from which the shared policy has just learned."""
+        self.num_updates += 1
+        self.returns.append(returns.tolist())
+        block = block_of(self.returns)
+        if block is not None:
+            self.first, self.last = self.first or block, block
+            self.returns = []
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        return {**asdict(self), "spaces": self.spaces.to_json()}
+
+    @classmethod
+    def of_meta(cls, saved: Mapping[str, Any]) -> Attempt:
+        """Return what :meth:`to_meta` saved."""
+        blocks = {part: _saved_block(saved[part]) for part in ("first", "last")}
+        return cls(**{**saved, **blocks, "spaces": SpacePair.from_json(saved["spaces"])})
+
+
+def block_of(returns: Sequence[Sequence[float]]) -> BlockReturn | None:
+    """Return the block of the last updates' returns; None while updates or trials are missing."""
+    values = torch.tensor([value for update in returns for value in update])
+    if len(returns) < BLOCK_UPDATES or len(values) == 0:
+        return None
+    return BlockReturn(mean=float(values.mean()), error=standard_error(values))
+
+
+def _saved_block(saved: Mapping[str, float] | None) -> BlockReturn | None:
+    return None if saved is None else BlockReturn(**saved)
 
 
 @dataclass(kw_only=True)
@@ -151,13 +251,10 @@ class Specialist:
     def note_returns(self, returns: Tensor) -> None:
         """Note the returns of the trials from which it has just learned."""
         self.returns.append(returns.tolist())
-        if len(self.returns) < BLOCK_UPDATES:
+        block = block_of(self.returns)
+        if block is None:
             return
-        values = torch.tensor([value for update in self.returns for value in update])
         self.returns = []
-        if len(values) == 0:
-            return
-        block = BlockReturn(mean=float(values.mean()), error=standard_error(values))
         self.first = self.first or block
         gained = 0.0 if self.best is None else self.best.mean - self.first.mean
         if self.best is None or block.is_better_than(self.best, by=LEAST_GAIN * gained):
@@ -190,20 +287,48 @@ class Specialists:
         self.shared = shared
         """The learner of the shared policy."""
         self._of: dict[str, Specialist] = {}
+        self._attempts: dict[str, Attempt] = {}
 
-    def begin(self, name: str, spaces: SpacePair, *, reference_return: float | None = None) -> None:
-        """Begin to learn a family apart.
+    def watch(self, name: str, spaces: SpacePair, *, random_return: float, reference_return: float | None) -> None:
+        """Watch the first practice of a new family, if the policy may be sure of wrong actions in its spaces.
 
         Args:
-            name: the family, which the shared learner knows.
+            name: the family, which the shared learner knows and has not practised.
             spaces: its spaces.
+            random_return: trial return of random actions.
             reference_return: trial return of score 1; None if the family has no reference.
         """
+        if self.shared.is_settled(spaces):
+            self._attempts[name] = Attempt(
+                spaces=spaces, reference_return=reference_return, random_return=random_return, returns=[]
+            )
+
+    def note_returns(self, name: str, returns: Tensor) -> bool:
+        """Note the returns of trials from which the shared policy has just learned.
+
+        Returns:
+            whether a first practice that was watched has ended and failed; :meth:`begin` may follow.
+        """
+        attempt = self._attempts.get(name)
+        if attempt is None:
+            return False
+        attempt.note_returns(returns)
+        if not attempt.is_over or attempt.has_failed:
+            return attempt.is_over
+        if attempt.has_succeeded:
+            del self._attempts[name]
+        else:
+            attempt.begin_again()
+        return False
+
+    def begin(self, name: str) -> None:
+        """Begin to learn a family apart whose first practice has failed."""
+        attempt = self._attempts.pop(name)
         words = hashlib.sha256(f"{self.shared.seed}/{name}/specialist".encode()).digest()
         seed = int.from_bytes(words[:4], "little")
         learner = RL2Learner(self.shared.config, device=self.shared.device, seed=seed)
-        learner.add_family(name, spaces)
-        self._of[name] = Specialist(learner=learner, reference_return=reference_return, returns=[])
+        learner.add_family(name, attempt.spaces)
+        self._of[name] = Specialist(learner=learner, reference_return=attempt.reference_return, returns=[])
 
     def get(self, name: str) -> Specialist | None:
         """Return the specialist of a family; None if it is not learned apart."""
@@ -225,10 +350,15 @@ class Specialists:
         """Drop a family's specialist."""
         self._of.pop(name, None)
 
+    def go_on(self, name: str) -> None:
+        """Go on with the shared policy, although the first practice has failed."""
+        self._attempts.pop(name, None)
+
     def keep_only(self, names: Iterable[str]) -> None:
         """Drop the specialists of all other families."""
         wanted = set(names)
         self._of = {name: found for name, found in self._of.items() if name in wanted}
+        self._attempts = {name: found for name, found in self._attempts.items() if name in wanted}
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of all specialists."""
@@ -240,7 +370,10 @@ class Specialists:
 
     def to_meta(self) -> dict[str, Any]:
         """Return the state that is not tensors, as JSON values."""
-        return {name: found.to_meta() for name, found in self._of.items()}
+        return {
+            "attempts": {name: found.to_meta() for name, found in self._attempts.items()},
+            "specialists": {name: found.to_meta() for name, found in self._of.items()},
+        }
 
     @classmethod
     def restored(cls, shared: RL2Learner, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Specialists:
@@ -251,14 +384,15 @@ class Specialists:
             KeyError: a tensor is missing.
         """
         specialists = cls(shared)
-        for name, saved in meta.items():
+        specialists._attempts = {name: Attempt.of_meta(saved) for name, saved in meta.get("attempts", {}).items()}
+        for name, saved in meta.get("specialists", {}).items():
             own = starting_with(f"{PREFIX}{name}/", tensors)
             learner = RL2Learner.from_tensors(shared.config, own, saved["learner"], device=shared.device)
             specialists._of[name] = Specialist(
                 learner=learner,
                 reference_return=saved["reference_return"],
-                first=None if saved["first"] is None else BlockReturn(**saved["first"]),
-                best=None if saved["best"] is None else BlockReturn(**saved["best"]),
+                first=_saved_block(saved["first"]),
+                best=_saved_block(saved["best"]),
                 num_stalled=saved["num_stalled"],
                 returns=saved["returns"],
                 num_lessons=saved["num_lessons"],

@@ -28,30 +28,17 @@ class WarmStart(StrEnum):
     SHARED = "shared"
     """The parameters that families of equal spaces share. Only the family's critic is new."""
 
-    APART = "apart"
-    """A policy of the family's own with new parameters, from which the shared one then takes the family over
-    (:mod:`agent.learners.rl2.specialist`)."""
 
-
-NEW_PARAMETERS = (WarmStart.FRESH, WarmStart.APART)
-"""The starts with new parameters in the spaces; one of them is always possible where there is a choice."""
-
-
-def possible_starts(
-    policy: RL2Policy, spaces: SpacePair, practised: Sequence[SpacePair], *, settled: Sequence[SpacePair] = ()
-) -> tuple[WarmStart, ...]:
-    """Return the ways to begin that differ from each other.
-
-    If the policy knows the spaces, these are ``SHARED`` and, in settled spaces, ``APART``.
+def possible_starts(policy: RL2Policy, spaces: SpacePair, practised: Sequence[SpacePair]) -> tuple[WarmStart, ...]:
+    """Return the ways to begin that differ from each other. If the policy knows the spaces, there is only ``SHARED``.
 
     Args:
         policy: the policy.
         spaces: the spaces to begin in.
         practised: the spaces of families that were practised, the most practised first.
-        settled: the spaces of families that were practised for long, so that the policy may be sure of wrong actions.
     """
     if policy.knows(spaces):
-        return (WarmStart.SHARED, WarmStart.APART) if spaces in settled else (WarmStart.SHARED,)
+        return (WarmStart.SHARED,)
     copies = (WarmStart.COPIED, WarmStart.NEAREST)
     return (WarmStart.FRESH, *(start for start in copies if donor_of(policy, spaces, start, practised) is not None))
 
@@ -83,11 +70,11 @@ def add_spaces(
     """Add spaces to a policy in one of the ways of :class:`WarmStart`, unless it knows them.
 
     Raises:
-        ValueError: the start is ``SHARED`` or ``APART``, and the policy does not know the spaces.
+        ValueError: the start is ``SHARED``, and the policy does not know the spaces.
     """
     if policy.knows(spaces):
         return
-    if start in {WarmStart.SHARED, WarmStart.APART}:
+    if start is WarmStart.SHARED:
         raise ValueError(f"no family of equal spaces shares its parameters: {spaces.key}")
     policy.add_pair(spaces, generator=generator)
     donor = donor_of(policy, spaces, start, practised)
@@ -107,9 +94,7 @@ def with_spaces(
     practised: Sequence[SpacePair],
     generator: torch.Generator,
 ) -> RL2Policy:
-    """Return the policy that would play a family with this start first; change nothing.
-
-    It is a copy of the policy with the spaces added as :func:`add_spaces` would add them, or a new one for ``APART``.
+    """Return a copy of a policy with spaces added as :func:`add_spaces` would add them; change nothing.
 
     Args:
         policy: the policy.
@@ -120,10 +105,6 @@ def with_spaces(
     """
     same = torch.Generator()
     same.set_state(generator.get_state())
-    if start is WarmStart.APART:
-        new = RL2Policy(policy.config, generator=same)
-        new.add_pair(spaces, generator=same)
-        return new.to(policy.core.weight_hidden.device)
     copied = deepcopy(policy)
     add_spaces(copied, spaces, start=start, practised=practised, generator=same)
     return copied

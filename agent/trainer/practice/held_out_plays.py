@@ -6,7 +6,7 @@ the background.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,45 +76,26 @@ class HeldOutPlays:
 
         return self.plays.run(family.id, what, prepare, token=token, is_patient=is_patient)
 
-    def best_start(self, family: Family, learner: RL2Learner, *, num_trials: int, may_be_apart: bool) -> WarmStart:
+    def best_start(self, family: Family, learner: RL2Learner, *, num_trials: int) -> WarmStart:
         """Return the best start of a new family's spaces, by a test on training tasks.
 
-        Args:
-            family: the family.
-            learner: the learner of the shared policy.
-            num_trials: tasks that a family which a worker steps plays at most for each start.
-            may_be_apart: whether the family may begin with a specialist.
+        A family that a worker steps plays at most ``num_trials`` of them for each start.
 
         Raises:
             UnderWayError: the test goes on in the background.
             EnvsError: the family failed.
         """
-        starts = starting_policies(learner, spaces_of(family), may_be_apart=may_be_apart)
+        starts = starting_policies(learner, spaces_of(family))
         if len(starts) == 1:
             return next(iter(starts))
         if not is_played_in_background(family):
-            return self._choose(starts, family, num_trials=num_trials, progress=self._beat)
+            return choose_start(starts, self.environments.tasks_of(family), num_trials=num_trials, progress=self._beat)
 
         def play() -> WarmStart:
-            return self._choose(starts, family, num_trials=num_trials, progress=self._check)
+            tasks = self.environments.tasks_of(family)
+            return choose_start(starts, tasks, num_trials=num_trials, progress=self._check)
 
         return self.plays.run(family.id, START, lambda: play)
-
-    def _choose(
-        self,
-        starts: Mapping[WarmStart, RL2Policy],
-        family: Family,
-        *,
-        num_trials: int,
-        progress: Callable[[int], None],
-    ) -> WarmStart:
-        return choose_start(
-            starts,
-            self.environments.tasks_of(family),
-            num_trials=num_trials,
-            reference_return=family.reference_return,
-            progress=progress,
-        )
 
     def _beat(self, _num_steps: int) -> None:
         self.heartbeat.beat_or_give_up()

@@ -21,8 +21,7 @@ from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.rehearsal.taking_over import take_over
 from agent.learners.rl2.specialist import Phase, Specialists
 from agent.learners.rl2.training import FamilyTraining
-from agent.learners.rl2.trials import finished_returns, num_tasks
-from agent.learners.rl2.warm_start import WarmStart
+from agent.learners.rl2.trials import TrialBatch, finished_returns, num_tasks
 from agent.policies.version_header import KnownFamily, VersionHeader
 from agent.trainer.families import (
     held_out_trials,
@@ -154,7 +153,7 @@ class RL2Practice:
         """Return the trials of a slice that are stored, and rehearse them from here on unless a specialist played."""
         if phase is Phase.APART:
             return work.records(None)
-        specialist = self.specialists.get(name)
+        specialist = self.specialists.get(name) if phase is Phase.TAKING_OVER else None
         trials = work.records(self.rehearsal.next_slots(name, len(work.rows)))
         self.rehearsal.add(name, trials, teacher=None if specialist is None else specialist.teacher())
         if specialist is not None and specialist.is_taken_over:
@@ -226,12 +225,23 @@ class RL2Practice:
             losses = take_over(self.learner, specialist, batch, rehearsed)
         else:
             losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
-            if specialist is not None:
-                specialist.note_returns(finished_returns(batch))
+            self._note_returns(family, batch)
         work.updated_s += time.monotonic() - began - (rehearsed.spent_s - rehearsed_s)
         self.slices.next_task[name] = self.slices.next_task.get(name, 0) + num_tasks(batch)
         self.slices.refuse_divergence(name, losses, has_finite_parameters=player.is_finite())
         work.take(played, losses)
+
+    def _note_returns(self, family: Family, batch: TrialBatch) -> None:
+        """Note the returns of trials that a specialist learned from, or the shared policy in its first practice.
+
+        The first trials of a family may have fewer episodes than its own; their returns are scaled.
+        """
+        returns = finished_returns(batch) * (family.require_spec().episodes_per_trial / batch.episodes_per_trial)
+        name, specialist = learner_name(family), self.specialists.get(learner_name(family))
+        if specialist is not None:
+            specialist.note_returns(returns)
+        elif self.specialists.note_returns(name, returns):
+            self._training.learn_apart(family)
 
     # Scores
 
@@ -293,16 +303,15 @@ class RL2Practice:
     def _add(self, family: Family) -> None:
         """Add the family to the learner, with the best start for its spaces, unless it is known."""
         if learner_name(family) not in self.learner.families:
-            start = self._scoring.best_start(
-                family,
-                self.learner,
-                num_trials=held_out_trials(family, self.settings.evaluation),
-                may_be_apart=self.settings.practise.rehearsal,
-            )
+            num_trials = held_out_trials(family, self.settings.evaluation)
+            start = self._scoring.best_start(family, self.learner, num_trials=num_trials)
             self.learner.add_family(learner_name(family), spaces_of(family), start=start)
-            if start is WarmStart.APART:
-                self.specialists.begin(
-                    learner_name(family), spaces_of(family), reference_return=family.reference_return
+            if self.settings.practise.rehearsal:
+                self.specialists.watch(
+                    learner_name(family),
+                    spaces_of(family),
+                    random_return=family.random_return or 0.0,
+                    reference_return=family.reference_return,
                 )
 
     def _gate_returns(self, families: Sequence[Family], tensors: Mapping[str, Tensor]) -> dict[str, HeldOutReturns]:

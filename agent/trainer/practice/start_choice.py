@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from agent.learners.evaluation.trials import standard_error
-from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.scored_trials import score_trials
-from agent.learners.rl2.segment import is_played_in_segments
-from agent.learners.rl2.warm_start import NEW_PARAMETERS, WarmStart
+from agent.learners.rl2.warm_start import WarmStart
 from envs.family import Split
 from envs.spaces import SpacePair
-from envs.task_batch import TaskBatch, recurs
+from envs.task_batch import TaskBatch
 
 log = structlog.get_logger(__name__)
 
@@ -28,23 +26,12 @@ TEST_TASKS = 2_000_000
 TEST_SEED = 20_180_529
 
 MIN_DIFFERENCE = 2.0
-"""What others learned must be better than new parameters by this many standard errors of the difference."""
+"""A copy must be better than new parameters by this many standard errors of the difference."""
 
 
-def starting_policies(
-    learner: RL2Learner, spaces: SpacePair, *, may_be_apart: bool = True
-) -> dict[WarmStart, RL2Policy]:
-    """Return the policy of each possible start for these spaces; change nothing of the learner.
-
-    Args:
-        learner: the learner of the shared policy.
-        spaces: the spaces of the new family.
-        may_be_apart: whether the family may begin with a specialist.
-    """
-    starts = learner.possible_starts(spaces)
-    return {
-        start: learner.policy_with(spaces, start) for start in starts if may_be_apart or start is not WarmStart.APART
-    }
+def starting_policies(learner: RL2Learner, spaces: SpacePair) -> dict[WarmStart, RL2Policy]:
+    """Return the policy of each possible start for these spaces; change nothing of the learner."""
+    return {start: learner.policy_with(spaces, start) for start in learner.possible_starts(spaces)}
 
 
 def choose_start(
@@ -52,52 +39,32 @@ def choose_start(
     tasks: TaskBatch,
     *,
     num_trials: int | None = None,
-    reference_return: float | None = None,
     progress: Callable[[int], None],
 ) -> WarmStart:
     """Return the best start for the spaces of these tasks.
 
-    Every possible start plays one trial in each of the same training tasks. If nothing that others learned is better
-    than new parameters by more than noise explains, the family begins with new ones. ``SHARED`` must also reach half of
-    the reference: below it, the shared policy is mostly wrong here, and would have to unlearn that. If only one start
-    is possible, nothing is played.
+    If the policy knows the spaces, the start is ``SHARED`` and nothing is played. Otherwise every possible start plays
+    one trial in each of the same training tasks. If no copy is better than new parameters by more than noise explains,
+    the family begins with new ones.
 
     Args:
         starts: the possible starts, with the policy of each.
         tasks: the family's tasks, of which one batch is played for each start.
         num_trials: trials of the batch that are played at most; None for all.
-        reference_return: trial return of score 1; None if the family has no reference.
         progress: called with the number of environment steps of the current batch so far.
     """
-    if not can_be_learned_apart(tasks, next(iter(starts.values())).config):
-        starts = {start: policy for start, policy in starts.items() if start is not WarmStart.APART}
     if len(starts) == 1:
         return next(iter(starts))
-    new = next(start for start in NEW_PARAMETERS if start in starts)
     num_played = min(num_trials or tasks.num_trials, tasks.num_trials)
     returns = {
         start: _test_returns(policy, tasks, num_played=num_played, progress=progress)
         for start, policy in starts.items()
     }
     best = max(starts, key=lambda start: float(returns[start].mean()))
-    chosen = best if _is_better(returns[best], returns[new]) else new
-    if chosen is WarmStart.SHARED and reference_return is not None:
-        halfway = (float(returns[new].mean()) + reference_return) / 2
-        chosen = chosen if float(returns[chosen].mean()) >= halfway else new
+    chosen = best if _is_better(returns[best], returns[WarmStart.FRESH]) else WarmStart.FRESH
     means = {str(start): round(float(found.mean()), 4) for start, found in returns.items()}
     log.info("start of new spaces chosen", spaces=tasks.spaces.key, start=str(chosen), returns=means)
     return chosen
-
-
-def can_be_learned_apart(tasks: TaskBatch, config: RL2Config) -> bool:
-    """Return whether a specialist can learn a family of these tasks.
-
-    Taking over needs whole trials that begin empty. A specialist has no encoder of images, which takes long to learn.
-    """
-    is_long = is_played_in_segments(
-        tasks, config, num_episodes=tasks.spec.episodes_per_trial, longest_trial=None, has_learned_keys=False
-    )
-    return not (is_long or recurs(tasks) or tasks.spaces.observation.images)
 
 
 def _test_returns(policy: RL2Policy, tasks: TaskBatch, *, num_played: int, progress: Callable[[int], None]) -> Tensor:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import structlog
+
 from agent.config.settings import Settings
+from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.recurring_training import RecurringTraining
+from agent.learners.rl2.segment import is_played_in_segments
 from agent.learners.rl2.specialist import Phase, Specialists
 from agent.learners.rl2.training import FamilyTraining
 from agent.trainer.families import can_be_played, is_played_in_background, learner_name
@@ -14,13 +18,24 @@ from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.open_environments import OpenEnvironments
 from agent.trainer.practice.rollouts import ROLLOUT, PlayedTrials, WorkerRollouts, play_training
 from agent.trainer.practice.slices import Slices
-from agent.trainer.practice.start_choice import can_be_learned_apart
+from envs.task_batch import TaskBatch, recurs
 from memory.records import Family
 from memory.retrieval.key_upkeep import KeyUpkeep
 
 TAKEN_OVER_SHARE = 3
 """While a family is taken over, this many times as many trials of a slice are stored, and rehearsed later: the policy
 makes the mistakes in them that other families lead to."""
+
+
+log = structlog.get_logger(__name__)
+
+
+def is_played_whole(tasks: TaskBatch, config: RL2Config) -> bool:
+    """Return whether all training trials of these tasks are played whole and begin empty."""
+    is_long = is_played_in_segments(
+        tasks, config, num_episodes=tasks.spec.episodes_per_trial, longest_trial=None, has_learned_keys=False
+    )
+    return not (is_long or recurs(tasks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +109,21 @@ class TrainingPlays:
         if not can_be_played(family, max_strikes=self.settings.workers.max_strikes):
             return None
         with self.faults.scoring(family):
-            if not can_be_learned_apart(self.environments.tasks_of(family), self.specialists.shared.config):
+            if not is_played_whole(self.environments.tasks_of(family), self.specialists.shared.config):
                 return None
             return self.play(family, self.begin_training(family))
+
+    def learn_apart(self, family: Family) -> None:
+        """Let a specialist learn a family whose first practice has failed, if its tasks allow that.
+
+        A specialist has no encoder of images, which takes long to learn.
+        """
+        name, tasks = learner_name(family), self.environments.tasks_of(family)
+        if tasks.spaces.observation.images or not is_played_whole(tasks, self.specialists.shared.config):
+            self.specialists.go_on(name)
+            return
+        self.specialists.begin(name)
+        log.info("first practice failed: learning apart", family=family.name)
 
     def is_slow(self, family: Family) -> bool:
         """Return whether a worker's last rollout took longer than the trainer waits."""

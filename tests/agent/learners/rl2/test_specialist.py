@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.learner import SETTLED_UPDATES, RL2Learner
 from agent.learners.rl2.specialist import (
+    ATTEMPT_UPDATES,
     BLOCK_UPDATES,
     ENOUGH,
     FALLING_LESSONS,
@@ -27,11 +28,24 @@ NOISE = torch.tensor([-0.1, 0.1] * 8)
 """Differences from the mean return of an update's trials; their standard error in a block is .011."""
 
 
-def begun() -> tuple[Specialists, Specialist]:
+def watched(*, reference: float | None = None, num_updates: int = SETTLED_UPDATES) -> Specialists:
+    """Return specialists that watch a new family, in spaces that another one was practised in for so many updates."""
     shared = learner_for(VECTOR)
+    shared._families["scripted"].num_updates = num_updates
     shared.add_family(NAME, VECTOR)
     specialists = Specialists(shared)
-    specialists.begin(NAME, VECTOR)
+    specialists.watch(NAME, VECTOR, random_return=1.0, reference_return=reference)
+    return specialists
+
+
+def failures(specialists: Specialists, *means: float) -> list[bool]:
+    """Note one block of returns for each mean; return whether the first practice failed, for each update."""
+    return [specialists.note_returns(NAME, mean + NOISE) for mean in means for _ in range(BLOCK_UPDATES)]
+
+
+def begun() -> tuple[Specialists, Specialist]:
+    specialists = watched()
+    specialists.begin(NAME)
     found = specialists.get(NAME)
     assert found is not None
     return specialists, found
@@ -41,6 +55,51 @@ def note_blocks(specialist: Specialist, *means: float) -> None:
     for mean in means:
         for _ in range(BLOCK_UPDATES):
             specialist.note_returns(mean + NOISE)
+
+
+@pytest.mark.parametrize(
+    ("reference", "means", "has_failed"),
+    [
+        (10.0, (1.0, 1.0, 1.0, 1.2), True),  # below a third of the way from 1 to 10, and risen by less than 3% of it
+        (10.0, (1.0, 1.0, 1.0, 1.4), False),  # it rises
+        (10.0, (5.0, 5.0, 5.0, 5.0), False),  # it does not rise, and is played well enough
+        (None, (1.0, 1.0, 1.0, 1.0), True),  # as random actions
+        (None, (0.5, 0.5, 0.5, 0.9), False),
+        (None, (2.0, 2.0, 2.0, 2.0), False),
+    ],
+)
+def test_a_first_practice_fails_if_the_return_is_still_low(
+    reference: float | None, means: tuple[float, ...], has_failed: bool
+) -> None:
+    specialists = watched(reference=reference)
+    found = failures(specialists, *means)
+    assert len(found) == ATTEMPT_UPDATES
+    assert found[:-1] == [False] * (ATTEMPT_UPDATES - 1)
+    assert found[-1] is has_failed
+
+
+def test_a_first_practice_that_succeeded_is_not_judged_again() -> None:
+    specialists = watched(reference=10.0)
+    assert not any(failures(specialists, 9.0, 9.0, 9.0, 9.0, *([1.0] * 8)))
+
+
+def test_a_low_return_that_rises_is_judged_again() -> None:
+    specialists = watched(reference=10.0)
+    assert not any(failures(specialists, 1.0, 1.2, 1.4, 1.6))
+    assert failures(specialists, 1.6, 1.6, 1.6, 1.6)[-1]
+
+
+def test_a_family_that_cannot_be_learned_apart_goes_on_in_the_shared_policy() -> None:
+    specialists = watched(reference=10.0)
+    assert failures(specialists, 1.0, 1.0, 1.0, 1.0)[-1]
+    specialists.go_on(NAME)
+    assert not any(failures(specialists, 1.0, 1.0, 1.0, 1.0))
+    assert specialists.phase(NAME) is Phase.SHARED
+
+
+def test_nothing_is_watched_where_the_policy_still_explores() -> None:
+    specialists = watched(reference=10.0, num_updates=SETTLED_UPDATES - 1)
+    assert not any(failures(specialists, 1.0, 1.0, 1.0, 1.0))
 
 
 def test_a_specialist_learns_while_its_return_rises() -> None:
@@ -152,10 +211,21 @@ def test_restored_specialists_continue_as_if_they_had_not_been_interrupted() -> 
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+def test_a_restored_first_practice_is_judged_as_if_it_had_not_been_interrupted() -> None:
+    specialists = watched(reference=10.0)
+    failures(specialists, 1.0, 2.0)
+    specialists.note_returns(NAME, torch.ones(3))
+    restored = Specialists.restored(specialists.shared, {}, specialists.to_meta())
+    assert restored.to_meta() == specialists.to_meta()
+    results = [[one.note_returns(NAME, torch.ones(3)) for _ in range(9)] for one in (specialists, restored)]
+    assert results[0] == results[1]
+    assert results[0][-1]
+
+
 def test_older_checkpoints_have_no_specialists() -> None:
     shared = learner_for(VECTOR)
     assert isinstance(shared, RL2Learner)
-    assert Specialists.restored(shared, shared.to_tensors(), {}).to_meta() == {}
+    assert Specialists.restored(shared, shared.to_tensors(), {}).to_meta() == Specialists(shared).to_meta()
 
 
 def test_specialists_of_removed_families_are_dropped() -> None:

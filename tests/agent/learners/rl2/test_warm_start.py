@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.learner import SETTLED_UPDATES, RL2Learner
+from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.pair import SIZE_FREE
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch
@@ -52,31 +52,14 @@ def test_there_is_nothing_to_copy_before_any_practice() -> None:
     assert learner.possible_starts(WIDER) == (WarmStart.FRESH,)
 
 
-def test_there_is_nothing_to_choose_in_known_spaces_before_practice() -> None:
-    learner = RL2Learner(SMALL, device="cpu", seed=5)
-    learner.add_family("first@1", VECTOR)
-    assert learner.possible_starts(VECTOR) == (WarmStart.SHARED,)
+def test_there_is_nothing_to_choose_in_spaces_that_the_policy_knows() -> None:
+    assert learner_after(VECTOR).possible_starts(VECTOR) == (WarmStart.SHARED,)
 
 
-def test_in_spaces_that_were_practised_for_long_a_family_may_begin_apart() -> None:
-    learner = learner_after(VECTOR)
-    assert learner.possible_starts(VECTOR) == (WarmStart.SHARED,)
-    learner._families["family@0"].num_updates = SETTLED_UPDATES
-    assert learner.possible_starts(VECTOR) == (WarmStart.SHARED, WarmStart.APART)
-
-
-def test_a_start_apart_is_tested_with_new_parameters() -> None:
-    learner = learner_after(VECTOR)
-    policy = learner.policy_with(VECTOR, WarmStart.APART)
-    assert list(policy.pairs) == [VECTOR.key]
-    assert not torch.equal(policy.core.weight_hidden, learner.policy.core.weight_hidden)
-
-
-@pytest.mark.parametrize("start", [WarmStart.SHARED, WarmStart.APART])
-def test_a_start_in_known_spaces_changes_nothing_of_the_policy(start: WarmStart) -> None:
+def test_a_shared_start_changes_nothing_of_the_policy() -> None:
     learner = learner_after(CONTINUOUS)
     before = {name: tensor.clone() for name, tensor in learner.policy.state_dict().items()}
-    learner.add_family("again@9", CONTINUOUS, start=start)
+    learner.add_family("again@9", CONTINUOUS, start=WarmStart.SHARED)
     found = learner.policy.state_dict()
     assert before.keys() == found.keys()
     assert all(torch.equal(before[name], found[name]) for name in before)
@@ -87,7 +70,7 @@ def test_a_shared_start_is_refused_in_spaces_that_the_policy_does_not_know() -> 
         learner_after(CONTINUOUS).add_family("wider@9", WIDER, start=WarmStart.SHARED)
 
 
-@pytest.mark.parametrize("start", [WarmStart.SHARED, WarmStart.APART, WarmStart.FRESH])
+@pytest.mark.parametrize("start", [WarmStart.SHARED, WarmStart.FRESH])
 def test_a_restored_learner_has_the_start_of_a_family_whose_spaces_were_known(start: WarmStart) -> None:
     """Earlier releases saved ``fresh`` for such families."""
     learner = learner_after(CONTINUOUS)

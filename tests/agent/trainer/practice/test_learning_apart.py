@@ -1,4 +1,4 @@
-"""Families that the shared policy is wrong about are learned apart, and then taken over; a restart changes nothing."""
+"""Families whose first practice fails are learned apart, and then taken over; a restart changes nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 
 from agent.config.settings import Settings
 from agent.learners.rl2.specialist import Phase
-from agent.learners.rl2.warm_start import WarmStart
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.evaluate import evaluate
 from agent.trainer.session import TrainerSession
@@ -23,9 +22,16 @@ UPDATES = 40
 
 @pytest.fixture(autouse=True)
 def _soon_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a specialist be done after about twenty updates, and the shared policy after a few more."""
+    """Let a first practice fail after two updates, and a specialist be done after about twenty."""
     module = "agent.learners.rl2.specialist"
-    for name, value in {"BLOCK_UPDATES": 2, "PATIENCE_BLOCKS": 2, "MOST_UPDATES": 20, "MOST_LESSONS": 80}.items():
+    soon = {"ATTEMPT_UPDATES": 2, "LOW_SHARE": 9.0, "RISE_SHARE": 9.0}
+    for name, value in {
+        **soon,
+        "BLOCK_UPDATES": 2,
+        "PATIENCE_BLOCKS": 2,
+        "MOST_UPDATES": 20,
+        "MOST_LESSONS": 80,
+    }.items():
         monkeypatch.setattr(f"{module}.{name}", value)
 
 
@@ -40,12 +46,13 @@ def phase_of(session: TrainerSession, family: Family) -> Phase:
 
 
 def a_family_apart(store: Store, session: TrainerSession) -> Family:
-    """Return a family that has been practised for one slice by its specialist."""
+    """Return a family whose first practice has failed."""
     first = feed_bandits(store)
     for _ in range(UPDATES):
         practise(session, first, reason="test")
     deceive(session)
     family = feed_bandits(store, "again")
+    practise(session, family, reason="test")
     practise(session, family, reason="test")
     return family
 
@@ -63,11 +70,33 @@ def practise_until(session: TrainerSession, family: Family, phase: Phase) -> int
     raise AssertionError(f"the phase is still {phase_of(session, family)}")
 
 
-def test_a_family_that_the_shared_policy_is_wrong_about_begins_apart(store: Store, open_session: SessionMaker) -> None:
+def test_a_family_whose_first_practice_fails_is_learned_apart(store: Store, open_session: SessionMaker) -> None:
     session = open_session(store)
     family = a_family_apart(store, session)
-    assert session.learner.start_of(learner_name(family)) is WarmStart.APART
+    assert session.learner.num_updates(learner_name(family)) == 2
     assert phase_of(session, family) is Phase.APART
+
+
+def test_trials_with_fewer_episodes_count_as_if_they_had_all(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "agent.learners.rl2.specialist.Specialists.note_returns", lambda _self, _name, returns: noted.append(returns)
+    )
+    session, family = open_session(store), feed_bandits(store)
+    monkeypatch.setattr(type(session.learner), "num_episodes", lambda *_: 2)  # of five
+    practise(session, family, reason="test")
+    assert len(noted) == 1
+    assert 1.5 < float(noted[0].mean()) < 3.5  # about 2.5 for random actions, of which two episodes give 1
+
+
+def test_tasks_that_recur_are_not_learned_apart(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.trainer.practice.training_plays.recurs", lambda _tasks: True)
+    session = open_session(store)
+    assert phase_of(session, a_family_apart(store, session)) is Phase.SHARED
 
 
 def test_while_a_specialist_learns_the_shared_policy_stays_as_it_is(store: Store, open_session: SessionMaker) -> None:
@@ -76,9 +105,9 @@ def test_while_a_specialist_learns_the_shared_policy_stays_as_it_is(store: Store
     before = {name: tensor.clone() for name, tensor in session.learner.policy.state_dict().items()}
     practise(session, family, reason="test")
     assert all(torch.equal(tensor, before[name]) for name, tensor in session.learner.policy.state_dict().items())
-    assert store.rehearsal.trials(family.id) == []
-    assert store.families.get("again").totals.meta_updates == 2
-    assert len(store.curves.points("again", CurveMetric.TRIAL_RETURN)) == 2
+    assert store.families.get("again").totals.meta_updates == 3
+    assert len(store.curves.points("again", CurveMetric.TRIAL_RETURN)) == 3
+    assert len(store.rehearsal.trials(family.id)) == 16  # those of the first practice
 
 
 def test_the_shared_policy_takes_the_family_over_and_the_specialist_goes(
@@ -95,7 +124,7 @@ def test_the_shared_policy_takes_the_family_over_and_the_specialist_goes(
     assert score_of(session, store) > before + 0.3
     assert {trial.slot for trial in store.rehearsal.trials(family.id)} != set()
     practise(session, family, reason="test")  # goes on in the shared policy
-    assert session.learner.num_updates(learner_name(family)) == 1
+    assert session.learner.num_updates(learner_name(family)) == 3
 
 
 @pytest.mark.parametrize("phase", [Phase.APART, Phase.TAKING_OVER])
@@ -124,7 +153,7 @@ def test_without_rehearsal_no_family_is_learned_apart(
     settings: Settings = settings_for(folder.path, practise={"slice_s": 1e-6, "wait_s": 600.0, "rehearsal": False})
     session = open_session(store, settings=settings)
     family = a_family_apart(store, session)
-    assert session.learner.start_of(learner_name(family)) is WarmStart.SHARED
+    assert phase_of(session, family) is Phase.SHARED
 
 
 def test_the_specialist_of_a_removed_family_is_dropped(store: Store, open_session: SessionMaker) -> None:

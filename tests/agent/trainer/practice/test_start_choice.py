@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 
-from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.warm_start import WarmStart
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.evaluate import evaluate
@@ -117,57 +115,6 @@ def test_in_spaces_that_others_practise_the_transfer_is_that_of_their_parameters
     assert score.point.label == "shared"
     assert session.learner.start_of(learner_name(store.families.get("again"))) is WarmStart.SHARED
     assert transfer.point.value > 0.0
-
-
-class Returning:
-    """A start whose trials return given numbers."""
-
-    def __init__(self, config: RL2Config, returns: list[float]) -> None:
-        self.config, self.returns = config, torch.tensor(returns)
-
-
-def choose_by_returns(
-    session: TrainerSession, monkeypatch: pytest.MonkeyPatch, *, reference: float | None, **returns: list[float]
-) -> WarmStart:
-    """Return the choice between starts whose test returns these numbers."""
-    monkeypatch.setattr(
-        "agent.trainer.practice.start_choice._test_returns", lambda policy, _tasks, **_asked: policy.returns
-    )
-    starts: Any = {WarmStart(name): Returning(session.config, found) for name, found in returns.items()}
-    tasks = session.environments.tasks_of(session.store.families.get("bandits"))
-    return choose_start(starts, tasks, reference_return=reference, progress=lambda _steps: None)
-
-
-@pytest.mark.parametrize(
-    ("outcome", "chosen"),
-    [
-        (([6.0, 6.1], 10.0), WarmStart.SHARED),  # more than half of the way from 0 to the reference
-        (([4.0, 4.1], 10.0), WarmStart.APART),  # better than new parameters, and still mostly wrong
-        (([4.0, 4.1], None), WarmStart.SHARED),  # better than new parameters, and nothing more is known
-        (([-1.0, 1.0], None), WarmStart.APART),  # noise
-        (([-6.0, -6.1], 10.0), WarmStart.APART),
-    ],
-)
-def test_a_family_begins_shared_only_where_the_shared_policy_helps(
-    store: Store,
-    open_session: SessionMaker,
-    monkeypatch: pytest.MonkeyPatch,
-    outcome: tuple[list[float], float | None],
-    chosen: WarmStart,
-) -> None:
-    feed_bandits(store)
-    session, (shared, reference) = open_session(store), outcome
-    found = choose_by_returns(session, monkeypatch, reference=reference, shared=shared, apart=[0.0, 0.1])
-    assert found is chosen
-
-
-def test_tasks_that_recur_are_not_learned_apart(
-    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    feed_bandits(store)
-    monkeypatch.setattr("agent.trainer.practice.start_choice.recurs", lambda _tasks: True)
-    found = choose_by_returns(open_session(store), monkeypatch, reference=9.0, shared=[-6.0, -6.1], apart=[0.0, 0.1])
-    assert found is WarmStart.SHARED
 
 
 def test_parts_that_do_harm_are_not_copied(store: Store, open_session: SessionMaker) -> None:

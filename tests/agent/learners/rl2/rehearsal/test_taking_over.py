@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from agent.learners.rl2.learner import RL2Learner
+from agent.learners.rl2.learner import SETTLED_UPDATES, RL2Learner
 from agent.learners.rl2.rehearsal.past_trials import of_batch, past_trials
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.rehearsal.taking_over import take_over
@@ -20,8 +20,10 @@ NAME = "new@2"
 def sure_specialist(learner: RL2Learner) -> Specialist:
     """Return a specialist that always takes the first action."""
     learner.add_family(NAME, VECTOR)
+    learner._families["scripted"].num_updates = SETTLED_UPDATES
     specialists = Specialists(learner)
-    specialists.begin(NAME, VECTOR)
+    specialists.watch(NAME, VECTOR, random_return=0.0, reference_return=None)
+    specialists.begin(NAME)
     specialist = specialists.get(NAME)
     assert specialist is not None
     with torch.no_grad():
