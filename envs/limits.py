@@ -46,7 +46,7 @@ class WorkerLimits:
     pace: Pace = UNKNOWN_PACE
     max_processes: int = 512
     disk_mib: int = 1024
-    num_processes: int = 1
+    num_processes: int = 8
     num_cores: int = 0
     is_isolated: bool = True
     writable: tuple[str, ...] = ()

@@ -104,7 +104,8 @@ class PractiseSettings(Section):
     )
     rehearsal: bool = Field(
         default=True,
-        description="Train on stored trials of other families during practice, so that they are not forgotten.",
+        description="Train on stored trials of other families during practice, so that they are not forgotten, and"
+        " learn apart a family that contradicts them.",
     )
 
 

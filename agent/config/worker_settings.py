@@ -47,7 +47,7 @@ class WorkersSettings(Section):
         description="Number of processes that a worker and its descendants may be; a worker with more is stopped.",
     )
     processes: Count = Field(
-        default=8,
+        default=WorkerLimits.num_processes,
         description="Number of worker processes of one family if a process can hold only some of its copies (env add"
         " --copies); 1 for a simulator that can run only once on this machine.",
     )

@@ -19,8 +19,9 @@ from envs.limits import WorkerLimits
 PLAN = Plan(budget=Budget(updates=1))
 RECIPE = FewShotRecipe()
 
-OTHER_MEANING = {("memory recognise", "steps")}
-"""Options that have the name of a setting by chance: `reference.steps` are those of a measurement."""
+OTHER_MEANING = {("memory recognise", "steps"), ("few-shot train", "processes")}
+"""Options that have the name of a setting by chance: `reference.steps` are those of a measurement, `workers.processes`
+those of one family's environment."""
 
 
 def options() -> Iterator[tuple[str, Any]]:
