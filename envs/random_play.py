@@ -27,7 +27,7 @@ REPORT_STEPS = 64
 """Steps of a batch after which progress is reported although no episode ended."""
 
 NUM_LOOKS = 5
-"""How often it is looked, while no episode has ended, whether one will end in time with so many copies."""
+"""Number of checks, while no episode has ended, whether one will end in time with so many copies."""
 
 THINNED = 4
 """The factor by which copies become fewer if it will not: they are stepped one after another."""

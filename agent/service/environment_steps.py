@@ -41,9 +41,8 @@ def environment_steps(program: Program) -> list[Step]:
         try:
             _call([str(program.interpreter), "-m", "venv", str(folder)])
         except BaseException:
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # without pip: the next installation would take it for a whole one
+            # Without pip, the next installation would take it for a whole one.
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         (folder / MARK).touch()
 

@@ -1,4 +1,4 @@
-"""What scrapes cost the training, as the benchmark of scrapes compares it."""
+"""The benchmark of scrapes compares training with scrapes and without them."""
 
 from __future__ import annotations
 

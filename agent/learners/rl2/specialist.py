@@ -1,8 +1,8 @@
 """Specialists: a new family whose spaces others share is learned apart where practice of the shared policy fails.
 
 The policy of families that contradict the new one is sure of wrong actions, so it explores little, and rehearsal holds
-it there. Where rewards are frequent, practice mends that. Where they are rare, it does not: after ``ATTEMPT_UPDATES``
-updates the return is still low and has hardly risen. Then a *specialist*, a policy of the family's own with new
+it there. Where rewards are frequent, practice mends that. Where they are rare, it does not: the return stays low
+(:mod:`agent.learners.rl2.first_practice`). Then a *specialist*, a policy of the family's own with new
 parameters, learns the family, and the shared policy takes it over from the specialist
 (:mod:`agent.learners.rl2.rehearsal.taking_over`), which is dropped afterwards. This is Progress & Compress (Schwarz et
 al. 2018, arXiv:1805.06370) for recurrent policies.
@@ -14,33 +14,18 @@ is kept by rehearsal, not by a penalty on parameters.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from agent.learners.evaluation.trials import standard_error
 from agent.learners.family_parts import starting_with
+from agent.learners.rl2.first_practice import Attempt, BlockReturn, block_of, saved_block
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.teachers import teacher_of
 from envs.spaces import SpacePair
-
-ATTEMPT_UPDATES = 20
-"""Updates of practice of the shared policy after which it is judged. By then contradicting CartPoles had risen by .04
-or more of the way to their reference, and gridworlds with rare rewards by .02 or less."""
-
-LOW_SHARE = 1 / 3
-"""A family is played badly below this share of the way from random actions to its reference."""
-
-RISE_SHARE = 0.03
-"""The return of a family that is played badly has hardly risen if it has risen by less than this share of that way."""
-
-BLOCK_UPDATES = 5
-"""Updates whose training trials are compared together."""
 
 PATIENCE_BLOCKS = 2
 """A specialist has learned its family when this many blocks in a row were not better than the best one."""
@@ -51,9 +36,6 @@ reference up to this share is enough."""
 
 MOST_UPDATES = 300
 """A specialist learns at most so long: a family that needs more goes on in the shared policy."""
-
-MIN_DIFFERENCE = 2.0
-"""A block is better by at least this many standard errors of the difference, too."""
 
 MOST_LESSONS = 200
 """Optimiser steps in which the shared policy takes a family over at most. With 2,000, earlier families were lost
@@ -85,106 +67,6 @@ class Phase(Enum):
 
 
 @dataclass(kw_only=True)
-class BlockReturn:
-    """The mean return of the training trials of one block of updates, with its standard error."""
-
-    mean: float
-    error: float
-
-    def is_better_than(self, other: BlockReturn, *, by: float = 0.0) -> bool:
-        """Return whether the mean is higher by more than noise explains, and by more than ``by``."""
-        return self.mean - other.mean > max(by, MIN_DIFFERENCE * math.hypot(self.error, other.error))
-
-
-@dataclass(kw_only=True)
-class Attempt:
-    """The first practice of a new family in the shared policy.
-
-    Attributes:
-        spaces: the family's spaces.
-        reference_return: trial return of score 1; None if the family has no reference.
-        random_return: trial return of random actions.
-        first: the first block of updates; None before its end.
-        last: the last block of updates.
-        num_updates: updates so far.
-        returns: the returns of the trials of the block under way.
-    """
-
-    spaces: SpacePair
-    reference_return: float | None
-    random_return: float
-    first: BlockReturn | None = None
-    last: BlockReturn | None = None
-    num_updates: int = 0
-    returns: list[list[float]]
-
-    @property
-    def is_over(self) -> bool:
-        """Whether enough updates were made to judge it."""
-        return self.num_updates >= ATTEMPT_UPDATES
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the return is low and has hardly risen; without a reference, whether it is that of random actions."""
-        if self.first is None or self.last is None:
-            return False
-        if self.reference_return is None:
-            at_random = BlockReturn(mean=self.random_return, error=0.0)
-            return not (self.last.is_better_than(self.first) or self.last.is_better_than(at_random))
-        return self._is_low and self.last.mean - self.first.mean < RISE_SHARE * self._way(self.reference_return)
-
-    @property
-    def has_succeeded(self) -> bool:
-        """Whether the family is played well enough to be judged no more."""
-        return not (self.has_failed or self._is_low)
-
-    @property
-    def _is_low(self) -> bool:
-        reference, last = self.reference_return, self.last
-        if reference is None or last is None:
-            return False
-        return last.mean < self.random_return + LOW_SHARE * self._way(reference)
-
-    def _way(self, reference_return: float) -> float:
-        return reference_return - self.random_return
-
-    def begin_again(self) -> None:
-        """Judge the practice again after as many updates."""
-        self.first, self.last, self.num_updates, self.returns = self.last, None, 0, []
-
-    def note_returns(self, returns: Tensor) -> None:
-        """Note the returns of the trials from which the shared policy has just learned."""
-        self.num_updates += 1
-        self.returns.append(returns.tolist())
-        block = block_of(self.returns)
-        if block is not None:
-            self.first, self.last = self.first or block, block
-            self.returns = []
-
-    def to_meta(self) -> dict[str, Any]:
-        """Return the state as JSON values."""
-        return {**asdict(self), "spaces": self.spaces.to_json()}
-
-    @classmethod
-    def of_meta(cls, saved: Mapping[str, Any]) -> Attempt:
-        """Return what :meth:`to_meta` saved."""
-        blocks = {part: _saved_block(saved[part]) for part in ("first", "last")}
-        return cls(**{**saved, **blocks, "spaces": SpacePair.from_json(saved["spaces"])})
-
-
-def block_of(returns: Sequence[Sequence[float]]) -> BlockReturn | None:
-    """Return the block of the last updates' returns; None while updates or trials are missing."""
-    values = torch.tensor([value for update in returns for value in update])
-    if len(returns) < BLOCK_UPDATES or len(values) == 0:
-        return None
-    return BlockReturn(mean=float(values.mean()), error=standard_error(values))
-
-
-def _saved_block(saved: Mapping[str, float] | None) -> BlockReturn | None:
-    return None if saved is None else BlockReturn(**saved)
-
-
-@dataclass(kw_only=True)
 class Specialist:
     """A policy of one family's own, with its learner.
 
@@ -210,17 +92,17 @@ class Specialist:
 
     @property
     def name(self) -> str:
-        """The family's name."""
+        """Return the family's name."""
         return self.learner.families[0]
 
     @property
     def num_updates(self) -> int:
-        """Updates of the specialist so far."""
+        """Return the number of its updates so far."""
         return self.learner.num_updates(self.name)
 
     @property
     def is_learning(self) -> bool:
-        """Whether it still learns; from then on the shared policy takes the family over."""
+        """Return whether it still learns; afterwards the shared policy takes the family over."""
         if self.num_updates >= MOST_UPDATES:
             return False
         if self.first is None or self.best is None or not self.best.is_better_than(self.first):
@@ -233,14 +115,14 @@ class Specialist:
 
     @property
     def is_taken_over(self) -> bool:
-        """Whether the shared policy has taken the family over, so that the specialist is no longer needed."""
+        """Return whether the shared policy has taken the family over, so that the specialist is no longer needed."""
         if self.is_learning:
             return False
         return self.num_lessons >= MOST_LESSONS or (self.distance is not None and self.distance <= ENOUGH)
 
     @property
     def lesson_rate(self) -> float:
-        """The learning rate of the next optimiser step of taking over."""
+        """Return the learning rate of the next optimiser steps of taking over."""
         left = max(0.0, 1.0 - self.num_lessons / FALLING_LESSONS)
         return self.learner.config.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * left)
 
@@ -313,8 +195,10 @@ class Specialists:
         if attempt is None:
             return False
         attempt.note_returns(returns)
-        if not attempt.is_over or attempt.has_failed:
-            return attempt.is_over
+        if not attempt.is_over:
+            return False
+        if attempt.has_failed:
+            return True
         if attempt.has_succeeded:
             del self._attempts[name]
         else:
@@ -391,8 +275,8 @@ class Specialists:
             specialists._of[name] = Specialist(
                 learner=learner,
                 reference_return=saved["reference_return"],
-                first=_saved_block(saved["first"]),
-                best=_saved_block(saved["best"]),
+                first=saved_block(saved["first"]),
+                best=saved_block(saved["best"]),
                 num_stalled=saved["num_stalled"],
                 returns=saved["returns"],
                 num_lessons=saved["num_lessons"],

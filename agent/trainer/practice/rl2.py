@@ -21,7 +21,7 @@ from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.rehearsal.taking_over import take_over
 from agent.learners.rl2.specialist import Phase, Specialists
 from agent.learners.rl2.training import FamilyTraining
-from agent.learners.rl2.trials import TrialBatch, finished_returns, num_tasks
+from agent.learners.rl2.trials import num_tasks
 from agent.policies.version_header import KnownFamily, VersionHeader
 from agent.trainer.families import (
     held_out_trials,
@@ -221,22 +221,23 @@ class RL2Practice:
         player, specialist = self.specialists.player(name), self.specialists.get(name)
         learn = partial(player.update, name) if training is None else training.learn
         began, rehearsed_s = time.monotonic(), rehearsed.spent_s
-        if specialist is not None and not specialist.is_learning:
-            losses = take_over(self.learner, specialist, batch, rehearsed)
+        teacher = None if specialist is None or specialist.is_learning else specialist
+        if teacher is not None:
+            losses = take_over(self.learner, teacher, batch, rehearsed)
         else:
             losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
-            self._note_returns(family, batch)
         work.updated_s += time.monotonic() - began - (rehearsed.spent_s - rehearsed_s)
         self.slices.next_task[name] = self.slices.next_task.get(name, 0) + num_tasks(batch)
         self.slices.refuse_divergence(name, losses, has_finite_parameters=player.is_finite())
         work.take(played, losses)
+        if teacher is None:
+            # The first trials of a family may have fewer episodes than its own.
+            self._note_returns(
+                family, work.returns[-1] * (family.require_spec().episodes_per_trial / batch.episodes_per_trial)
+            )
 
-    def _note_returns(self, family: Family, batch: TrialBatch) -> None:
-        """Note the returns of trials that a specialist learned from, or the shared policy in its first practice.
-
-        The first trials of a family may have fewer episodes than its own; their returns are scaled.
-        """
-        returns = finished_returns(batch) * (family.require_spec().episodes_per_trial / batch.episodes_per_trial)
+    def _note_returns(self, family: Family, returns: Tensor) -> None:
+        """Note the returns of trials that a specialist learned from, or the shared policy in its first practice."""
         name, specialist = learner_name(family), self.specialists.get(learner_name(family))
         if specialist is not None:
             specialist.note_returns(returns)

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -68,19 +69,21 @@ def _execute(name: str, file: Path, folders: list[str] | None) -> ModuleType:
     return module
 
 
+@dataclass(frozen=True)
 class _Hiding:
     """A finder that finds a library although a user's folder, which comes first, has a file of its name."""
 
-    def __init__(self, folder: str, name: str) -> None:
-        self._folder = folder
-        self._name = name
+    folder: str
+    name: str
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the library of the hidden name; None for other names, or if there is none."""
-        if name != self._name or path is not None:
+        if name != self.name or path is not None:
             return None
-        return PathFinder.find_spec(name, [folder for folder in sys.path if folder != self._folder], target)
+        return PathFinder.find_spec(name, [folder for folder in sys.path if folder != self.folder], target)
 
 
 def _hide(folder: str, name: str) -> None:
-    sys.meta_path.insert(0, _Hiding(folder, name))
+    hiding = _Hiding(folder, name)
+    if hiding not in sys.meta_path:
+        sys.meta_path.insert(0, hiding)

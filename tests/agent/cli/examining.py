@@ -1,4 +1,4 @@
-"""What the checks of doctor are tested with: a context with a store, a daemon's health page, verdicts."""
+"""Support for the tests of doctor's checks: a context with a store, a daemon's health page, verdicts."""
 
 from __future__ import annotations
 

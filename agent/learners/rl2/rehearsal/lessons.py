@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agent.learners.distributions import ActionDistribution
-from agent.learners.rl2.packing import lay_out, stretches_of
+from agent.learners.rl2.packing import Stretches, lay_out, stretches_of
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.policy_state import PolicyInput
 from agent.learners.rl2.rehearsal.past_trials import PastTrials
@@ -90,6 +90,13 @@ def _padded(lesson: Lesson, num_steps: int) -> Lesson:
     return padded
 
 
+def longest_first(lesson: Lesson, trials: Int64[Tensor, " R"]) -> tuple[Int64[Tensor, " R"], Stretches]:
+    """Return some trials of a lesson [T, B] in the order in which they are laid out, and their stretches."""
+    lengths = lesson.is_valid.sum(0)[trials]
+    order = lengths.argsort(descending=True, stable=True)
+    return trials[order], stretches_of(lengths[order].tolist())
+
+
 def divergences(
     policy: RL2Policy, lesson: Lesson, trials: Int64[Tensor, " R"], *, num_families: int
 ) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"]]:
@@ -101,10 +108,8 @@ def divergences(
         trials: indices of the trials.
         num_families: G.
     """
-    lengths = lesson.is_valid.sum(0)[trials]
-    longest_first = lengths.argsort(descending=True, stable=True)
-    stretches = stretches_of(lengths[longest_first].tolist())
-    steps = lay_out(lesson, trials[longest_first], stretches)
+    trials, stretches = longest_first(lesson, trials)
+    steps = lay_out(lesson, trials, stretches)
     now = policy.unroll_stretches(lesson.spaces, steps.inputs, stretches).distribution
     then = ActionDistribution.of_parameters(lesson.spaces.action, steps.decisions)
     divergence = then.divergence_to(now) * steps.is_valid

@@ -27,9 +27,9 @@ from agent.learners.distributions import ActionDistribution
 from agent.learners.rl2.learner import VALUE_COEFFICIENT, RL2Learner
 from agent.learners.rl2.minibatch import Targets
 from agent.learners.rl2.normalisation import PopArtCritic
-from agent.learners.rl2.packing import lay_out, stretches_of
+from agent.learners.rl2.packing import lay_out
 from agent.learners.rl2.policy import RL2Policy
-from agent.learners.rl2.rehearsal.lessons import Lesson, lesson_of
+from agent.learners.rl2.rehearsal.lessons import Lesson, lesson_of, longest_first
 from agent.learners.rl2.rehearsal.past_trials import of_batch
 from agent.learners.rl2.rehearsal.rehearsal import RehearsalSlice
 from agent.learners.rl2.rehearsal.teachers import decided_by
@@ -133,9 +133,7 @@ class _Lessons:
 
     def step(self, rows: Int64[Tensor, " R"]) -> Float[Tensor, "3"]:
         """Take one optimiser step and return the mean KL, the value loss and the norm of the gradient."""
-        lengths = self.lesson.is_valid.sum(0)[rows]
-        longest_first = lengths.argsort(descending=True, stable=True)
-        stretches, rows = stretches_of(lengths[longest_first].tolist()), rows[longest_first]
+        rows, stretches = longest_first(self.lesson, rows)
         steps, wanted = lay_out(self.lesson, rows, stretches), lay_out(self.targets, rows, stretches)
         output = self.learner.policy.unroll_stretches(self.lesson.spaces, steps.inputs, stretches)
         share = steps.is_valid / steps.is_valid.sum()

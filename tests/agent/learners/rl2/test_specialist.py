@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from agent.learners.rl2.first_practice import ATTEMPT_UPDATES, BLOCK_UPDATES
 from agent.learners.rl2.learner import SETTLED_UPDATES, RL2Learner
 from agent.learners.rl2.specialist import (
-    ATTEMPT_UPDATES,
-    BLOCK_UPDATES,
     ENOUGH,
     FALLING_LESSONS,
     MOST_LESSONS,

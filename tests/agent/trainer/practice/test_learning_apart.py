@@ -23,16 +23,13 @@ UPDATES = 40
 @pytest.fixture(autouse=True)
 def _soon_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a first practice fail after two updates, and a specialist be done after about twenty."""
-    module = "agent.learners.rl2.specialist"
-    soon = {"ATTEMPT_UPDATES": 2, "LOW_SHARE": 9.0, "RISE_SHARE": 9.0}
-    for name, value in {
-        **soon,
-        "BLOCK_UPDATES": 2,
-        "PATIENCE_BLOCKS": 2,
-        "MOST_UPDATES": 20,
-        "MOST_LESSONS": 80,
-    }.items():
-        monkeypatch.setattr(f"{module}.{name}", value)
+    soon = {
+        "first_practice": {"ATTEMPT_UPDATES": 2, "BLOCK_UPDATES": 2, "LOW_SHARE": 9.0, "RISE_SHARE": 9.0},
+        "specialist": {"PATIENCE_BLOCKS": 2, "MOST_UPDATES": 20, "MOST_LESSONS": 80},
+    }
+    for module, values in soon.items():
+        for name, value in values.items():
+            monkeypatch.setattr(f"agent.learners.rl2.{module}.{name}", value)
 
 
 def deceive(session: TrainerSession) -> None:

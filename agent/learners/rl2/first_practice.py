@@ -1,0 +1,131 @@
+"""The first practice of a new family in the shared policy, and the judgement whether it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agent.learners.evaluation.trials import standard_error
+from envs.spaces import SpacePair
+
+ATTEMPT_UPDATES = 20
+"""Updates of practice of the shared policy after which it is judged. By then contradicting CartPoles had risen by .04
+or more of the way to their reference, and gridworlds with rare rewards by .02 or less."""
+
+LOW_SHARE = 1 / 3
+"""A family is played badly below this share of the way from random actions to its reference."""
+
+RISE_SHARE = 0.03
+"""The return of a family that is played badly has hardly risen if it has risen by less than this share of that way."""
+
+BLOCK_UPDATES = 5
+"""Updates whose training trials are compared together."""
+
+MIN_DIFFERENCE = 2.0
+"""A block is better by at least this many standard errors of the difference, too."""
+
+
+@dataclass(kw_only=True)
+class BlockReturn:
+    """The mean return of the training trials of one block of updates, with its standard error."""
+
+    mean: float
+    error: float
+
+    def is_better_than(self, other: BlockReturn, *, by: float = 0.0) -> bool:
+        """Return whether the mean is higher by more than noise explains, and by more than ``by``."""
+        return self.mean - other.mean > max(by, MIN_DIFFERENCE * math.hypot(self.error, other.error))
+
+
+def block_of(returns: Sequence[Sequence[float]]) -> BlockReturn | None:
+    """Return the block of the last updates' returns; None while updates or trials are missing."""
+    if len(returns) < BLOCK_UPDATES or not any(returns):
+        return None
+    values = torch.tensor([value for update in returns for value in update])
+    return BlockReturn(mean=float(values.mean()), error=standard_error(values))
+
+
+def saved_block(saved: Mapping[str, float] | None) -> BlockReturn | None:
+    """Return the block that was saved as JSON values; None if there was none."""
+    return None if saved is None else BlockReturn(**saved)
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """The first practice of a new family in the shared policy.
+
+    Attributes:
+        spaces: the family's spaces.
+        reference_return: trial return of score 1; None if the family has no reference.
+        random_return: trial return of random actions.
+        first: the first block of updates; None before its end.
+        last: the last block of updates.
+        num_updates: updates so far.
+        returns: the returns of the trials of the block under way.
+    """
+
+    spaces: SpacePair
+    reference_return: float | None
+    random_return: float
+    first: BlockReturn | None = None
+    last: BlockReturn | None = None
+    num_updates: int = 0
+    returns: list[list[float]]
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether enough updates were made to judge it."""
+        return self.num_updates >= ATTEMPT_UPDATES
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether the return is low and has hardly risen; without a reference, that of random actions."""
+        if self.first is None or self.last is None:
+            return False
+        if self.reference_return is None:
+            at_random = BlockReturn(mean=self.random_return, error=0.0)
+            return not (self.last.is_better_than(self.first) or self.last.is_better_than(at_random))
+        return self._is_low and self.last.mean - self.first.mean < RISE_SHARE * self._way(self.reference_return)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Return whether the family is played well enough to be judged no more."""
+        return not (self.has_failed or self._is_low)
+
+    @property
+    def _is_low(self) -> bool:
+        reference, last = self.reference_return, self.last
+        if reference is None or last is None:
+            return False
+        return last.mean < self.random_return + LOW_SHARE * self._way(reference)
+
+    def _way(self, reference_return: float) -> float:
+        return reference_return - self.random_return
+
+    def begin_again(self) -> None:
+        """Judge the practice again after as many updates."""
+        self.first, self.last, self.num_updates, self.returns = self.last, None, 0, []
+
+    def note_returns(self, returns: Tensor) -> None:
+        """Note the returns of the trials from which the shared policy has just learned."""
+        self.num_updates += 1
+        self.returns.append(returns.tolist())
+        block = block_of(self.returns)
+        if block is not None:
+            self.first, self.last = self.first or block, block
+            self.returns = []
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        return {**asdict(self), "spaces": self.spaces.to_json()}
+
+    @classmethod
+    def of_meta(cls, saved: Mapping[str, Any]) -> Attempt:
+        """Return what :meth:`to_meta` saved."""
+        blocks = {part: saved_block(saved[part]) for part in ("first", "last")}
+        return cls(**{**saved, **blocks, "spaces": SpacePair.from_json(saved["spaces"])})
