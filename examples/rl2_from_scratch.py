@@ -59,7 +59,7 @@ class Bandits:
 
     num_observations, num_actions, num_episodes = 1, 10, 100
     num_training_episodes, num_updates = 30, 150  # what short trials teach holds for long ones, at far less cost
-    known = (("Thompson sampling", 77.1), ("UCB1, tuned", 83.3), ("Gittins index", 83.7))  # docs/algorithms/rl2.md
+    known = (("Thompson sampling", 77.1), ("UCB1, tuned", 83.3), ("Gittins index", 83.7))  # see docs/lab/
 
     def __init__(self, num_trials: int, generator: Generator) -> None:
         self.num_trials, self._generator = num_trials, generator
