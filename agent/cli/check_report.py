@@ -53,7 +53,7 @@ def check_values(
 def show_check(out: PlainConsole, values: Mapping[str, Any]) -> None:
     """Print the report of a check. ``values`` is the command's JSON answer."""
     entry, verdict = shown_entry(values["spec"]["entry"]), values["verdict"]
-    means = "learnd env add admits it" if verdict == "admitted" else "learnd env add refuses it"
+    means = f"learnd env add would {'admit' if verdict == 'admitted' else 'refuse'} it"
     if unchecked := sum(found["kind"] == "not_checked" for found in values["findings"]):
         means += f"; {unchecked} {'things were' if unchecked > 1 else 'thing was'} not checked"
     out.print(styled((visible_line(entry), "bold"), " is ", (verdict, STATE_STYLES[_state_of(verdict)]), f": {means}"))
@@ -147,4 +147,11 @@ def _returns_text(values: Mapping[str, Any]) -> str:
     reference = "no return that scores 1 is declared or registered"
     if values["reference_return"] is not None:
         reference = f"{short_number(values['reference_return'])} scores 1 ({values['reference_source']})"
-    return f"returns: a trial with random actions or by chance earns {random} and scores 0; {reference}"
+    return f"returns: {_zero_text(values)} earns {random} and scores 0; {reference}"
+
+
+def _zero_text(values: Mapping[str, Any]) -> str:
+    """Say what earns the return of score 0."""
+    if values["spec"]["source"] != FamilyKind.FEW_SHOT:
+        return "a trial with random actions"
+    return "answering by chance" if values["spaces"]["is_classification"] else "the best constant answer"

@@ -15,7 +15,7 @@ from agent.cli.output import new_table, styled
 from agent.errors import SettingsError
 from agent.output.json_values import to_json_text
 
-config_app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
+config_app = typer.Typer(help="Show, check and change the settings.", no_args_is_help=True)
 group(config_app)
 
 

@@ -38,11 +38,11 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The family's 
     env_app,
     "add",
     examples=(
-        "learnd env add CartPole-v1 --vary force_mag=5:15 --vary gravity=7:13",
-        "learnd env add Acrobot-v1 --vary auto",
-        "learnd env add FrozenLake-v1 --kwarg is_slippery=false --episodes 8",
-        "learnd env add FrozenLake-v1 --vary kwarg.desc=frozen_lake_map:4:0.8 --recurring 100",
-        "learnd env add Pendulum-v1 --reference ppo:200000",
+        "learnd env add CartPole-v1 --name poles --vary force_mag=5:15 --vary gravity=7:13",
+        "learnd env add Acrobot-v1 --name changed --vary auto",
+        "learnd env add FrozenLake-v1 --name lake --kwarg is_slippery=false --episodes 8",
+        "learnd env add FrozenLake-v1 --name met_lakes --vary kwarg.desc=frozen_lake_map:4:0.8 --recurring 100",
+        "learnd env add Pendulum-v1 --name swing --reference ppo:200000",
         "learnd env add ./my_env.py",
         "learnd env add my_envs:Maze --path ./src --name maze --python ./venv",
         "learnd env add ALE/Pong-v5 --preset atari",
@@ -247,7 +247,7 @@ def _refuse_taken_name(invocation: Invocation, name: str) -> None:
             subject=name,
             found="a family of that name already exists.",
             hint="Choose another name with --name, or run "
-            f"`learnd env remove {name}` first: the new family then starts from zero.",
+            f"`learnd env remove {name}` first: the new family then has totals and a curve of its own.",
         )
 
 

@@ -47,8 +47,8 @@ RecurringOption = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Practise N tasks of an environment that come back, with the memory of earlier trials; 0: all tasks are "
-        "new.",
+        help="Only for the service: practise N tasks of an environment that come back, with the memory of earlier "
+        "trials; 0: all tasks are new.",
     ),
 ]
 WrapOption = Annotated[

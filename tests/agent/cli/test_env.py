@@ -236,7 +236,8 @@ def test_a_taken_name_is_refused_before_anything_is_tried(learnd: Learnd) -> Non
     answer = learnd.json("env", "add", "CartPole-v1", code=1)
     assert answer["error"]["subject"] == "cartpole"
     assert "--name" in answer["error"]["hint"]
-    assert "`learnd env remove cartpole` first: the new family then starts from zero" in answer["error"]["hint"]
+    hint = "`learnd env remove cartpole` first: the new family then has totals and a curve of its own"
+    assert hint in answer["error"]["hint"]
 
 
 @pytest.mark.parametrize("vary", ["gravity", "gravity=7", "gravity=13:7"])

@@ -37,7 +37,7 @@ def test_a_sound_environment_is_measured_and_nothing_is_stored(empty: Learnd) ->
 
 def test_the_report_is_in_plain_words(empty: Learnd) -> None:
     said = " ".join(empty("env", "check", "CartPole-v1").stdout.split())
-    assert "CartPole-v1 is admitted: learnd env add admits it" in said
+    assert "CartPole-v1 is admitted: learnd env add would admit it" in said
     for words in ("4 numbers → 2 choices", "speed: ", "episodes: ", "rewards: 1 to 1 a step", "seeds: the same seed"):
         assert words in said
     assert said.endswith("no fault was found")
@@ -49,7 +49,7 @@ def test_a_refusal_exits_with_1_and_names_the_user_s_line(empty: Learnd) -> None
     assert kinds(answer)["action_edge"] == "refused"
     assert "contract_environments.py, line" in answer["findings"][0]["found"]
     said = empty(*REFUSED, code=1).stdout
-    assert "is refused: learnd env add refuses it" in said
+    assert "is refused: learnd env add would refuse it" in said
     assert "\nx step: IndexError" in said
     assert not empty.folder.exists()
 
@@ -111,11 +111,20 @@ def test_an_episode_that_takes_seconds_is_waited_for(empty: Learnd) -> None:
     assert answer["episodes"]["longest"] > 100
 
 
-@pytest.mark.parametrize("entry", [("mdps", "tabular_mdps"), ("sinusoids", "sinusoids")], ids=lambda entry: entry[0])
-def test_families_without_a_worker_are_checked_too(entry: tuple[str, str], empty: Learnd) -> None:
-    answer = empty.json("env", "check", entry[1])
+@pytest.mark.parametrize(
+    ("entry", "zero"),
+    [
+        ("tabular_mdps", "a trial with random actions"),
+        ("sinusoids", "the best constant answer"),
+        ("glyphs", "answering"),
+    ],
+)
+def test_families_without_a_worker_are_checked_too(entry: str, zero: str, empty: Learnd) -> None:
+    answer = empty.json("env", "check", entry)
     assert (answer["verdict"], answer["findings"]) == ("admitted", [])
-    assert "observations and actions" in empty("env", "check", "tabular_mdps").stdout
+    said = empty("env", "check", entry).stdout
+    assert f"returns: {zero}" in said
+    assert ("observations and actions" in said) == (entry == "tabular_mdps")
 
 
 def test_the_check_takes_every_argument_of_adding() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from envs.declaration import default_name
+from envs.default_families import default_stream
 from tests.agent.cli.commands import every_command
 from tests.agent.cli.conftest import Learnd
 from tests.repository import ROOT
@@ -105,6 +107,22 @@ def test_every_command_has_help_with_examples_that_call_it(words: tuple[str, ...
         assert called[: len(words) + 1] == ["learnd", *words]
         command = COMMANDS[words]
         command.make_context("learnd", called[len(words) + 1 :], parent=None, resilient_parsing=True)
+
+
+def test_the_examples_of_adding_a_family_take_no_name_twice_and_none_of_the_embedded_families() -> None:
+    command = COMMANDS["env", "add"]
+    names = [family.name for family in default_stream()]
+    for example in command.epilog.split("\n\n")[1:]:
+        words = shlex.split(example.replace("\\[", "["))[3:]
+        given = command.make_context("learnd", words, parent=None, resilient_parsing=True).params
+        names.append(given["name"] or default_name(given["entry"]))
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("words", [("learn",), ("compare",)])
+def test_the_help_of_recurring_tasks_says_where_they_are_practised(words: tuple[str, ...]) -> None:
+    [option] = [parameter for parameter in COMMANDS[words].params if "--recurring" in parameter.opts]
+    assert option.help.startswith("Only for the service")
 
 
 @pytest.mark.parametrize(("words", "code"), ON_EMPTY.items(), ids=[" ".join(words) for words in ON_EMPTY])
