@@ -25,6 +25,11 @@ class DaemonStatusTable:
                 (to_json(status), self._connection.clock()),
             )
 
+    def clear(self) -> None:
+        """Remove the status, which does not hold for a store that was restored."""
+        with self._connection.transaction("removing the daemon's status"):
+            self._connection.execute("DELETE FROM daemon_status")
+
     def get(self) -> dict[str, Any] | None:
         """Return the last status with its time ``written_at``; None if no status was ever written."""
         row = self._connection.row("SELECT status, written_at FROM daemon_status WHERE id = 1")

@@ -33,6 +33,7 @@ from memory.records import ParameterFile, Problem, Progress
 from memory.repair_hint import REPAIR_COMMAND
 from memory.schema import migrate, require_tables
 from memory.sqlite_library import FULL_HINT, is_out_of_room
+from memory.tables.daemon_status import DaemonStatusTable
 from memory.tables.damage import DamageTable
 from memory.upkeep.checking import IntegrityCheck, file_problem
 from memory.upkeep.interrupted_restore import (
@@ -255,6 +256,7 @@ def _verify(under_way: _Restore, parameters: ParameterFolder) -> str:
         if unknown := [problem for problem in problems if (problem.kind, problem.key) not in known]:
             raise _damaged(under_way.backup, unknown)
         DamageTable(copy).replace(problems, with_learner_kinds=True)
+        DaemonStatusTable(copy).clear()
         store_id = identity_of_database(copy)
         copy.raw.execute("PRAGMA journal_mode = DELETE")
     finally:
@@ -371,11 +373,8 @@ def _swap(under_way: _Restore) -> None:
 
 def _remove_superseded(under_way: _Restore, parameters: ParameterFolder) -> None:
     """Remove the old store's parameter files that the new store does not need; the set-aside folder has them."""
-    connection = StoreConnection(under_way.folder.store_path, is_reader=True)
-    try:
+    with contextlib.closing(StoreConnection(under_way.folder.store_path, is_reader=True)) as connection:
         wanted = {row["sha256"] for row in connection.rows("SELECT sha256 FROM parameter_files")}
-    finally:
-        connection.close()
     for sha256 in under_way.old_files - wanted:
         parameters.remove(sha256)
 

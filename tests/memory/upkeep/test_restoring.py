@@ -348,6 +348,15 @@ def test_a_restore_waits_for_nobody_and_says_so_when_a_reader_does_not_end(
     assert steps_of(folder) == PRESENT_STEPS + 1
 
 
+def test_a_restored_store_does_not_say_how_the_daemon_of_the_backup_ended(folder: DataFolder) -> None:
+    with Store.open(folder) as store:
+        store.daemon_status.set({"state": "running", "pid": 1})
+        made = store.back_up(keep=1)
+    restore(folder, made.path)
+    with Store.open(folder) as store:
+        assert store.daemon_status.get() is None
+
+
 def test_the_jobs_of_a_restored_store_go_on(folder: DataFolder, backup: Path) -> None:
     restore(folder, backup)
     with Store.open(folder) as store:
