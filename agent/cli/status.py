@@ -156,7 +156,7 @@ def _headline(report: dict[str, Any]) -> Text:
     if report["device"]:
         pieces.append(f"on {report['device']}")
     pieces.append(f"policy version {version}" if version is not None else "no policy published yet")
-    places = [report["data_dir"], *([f"http://{report['listen']}/metrics"] if report["listen"] else [])]
+    places = [report["data_dir"], *([f"http://{report['listen']}/"] if report["listen"] else [])]
     state = in_colour(report["state"])
     separator = " " if report["has_ended_in_order"] is False and not is_backup else " · "
     facts = visible_line(separator + " · ".join(pieces))

@@ -79,6 +79,7 @@ def test_with_a_daemon_its_row_is_believed(learnd: Learnd, filled: DataFolder) -
     assert [(job["run_id"], job["family"]) for job in status["running"]] == [(run, "cartpole")]
     assert "waited longest" in page
     assert "learner_crash_loop" in page
+    assert page.splitlines()[1].endswith("· http://127.0.0.1:9/"), "the address of the page"
 
 
 def test_a_daemon_that_has_not_written_its_row_yet_is_starting(learnd: Learnd, filled: DataFolder) -> None:
