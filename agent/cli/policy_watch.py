@@ -99,7 +99,7 @@ def watch_family(
     """
     _check_output(invocation, family, video, is_live=is_live)
     with invocation.reading() as store:
-        chosen = find_version(store, version, operation=OPERATION)
+        chosen = find_version(store, version, operation="watching")
         known = find_family(store, family, operation=OPERATION)
         policy = _policy(store, chosen, known)
     mode = "ansi" if is_live else "rgb_array" if video is not None else None

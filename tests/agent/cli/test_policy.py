@@ -120,12 +120,13 @@ def test_an_unknown_version_lists_those_there_are(learnd: Learnd) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "operation"), [("show", "showing"), ("eval", "scoring"), ("rollback", "rolling back")]
+    ("words", "operation"),
+    [("show", "showing"), ("eval", "scoring"), ("rollback", "rolling back"), ("watch cartpole", "watching")],
 )
-def test_before_the_first_version_there_is_none_served(tmp_path: Path, word: str, operation: str) -> None:
+def test_before_the_first_version_there_is_none_served(tmp_path: Path, words: str, operation: str) -> None:
     Store.open(DataFolder(tmp_path / "new")).close()
-    answer = " ".join(Learnd(tmp_path / "new")("policy", word, code=1).stderr.split())
-    assert f"{operation} the version served now: nothing is published yet." in answer
+    answer = " ".join(Learnd(tmp_path / "new")("policy", *words.split(), code=1).stderr.split())
+    assert f"error: {operation} the version served now: nothing is published yet." in answer
 
 
 def test_a_version_cannot_be_exported_before_the_first_is_published(tmp_path: Path) -> None:
