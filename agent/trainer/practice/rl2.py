@@ -241,7 +241,7 @@ class RL2Practice:
         name, specialist = learner_name(family), self.specialists.get(learner_name(family))
         if specialist is not None:
             specialist.note_returns(returns)
-        elif self.specialists.note_returns(name, returns):
+        elif self.settings.practise.rehearsal and self.specialists.note_returns(name, returns):
             self._training.learn_apart(family)
 
     # Scores

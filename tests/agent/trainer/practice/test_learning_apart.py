@@ -144,13 +144,31 @@ def test_a_restarted_trainer_goes_on_as_if_it_had_not_been_interrupted(
     assert tensors.keys() == again.keys()
 
 
+def without_rehearsal(folder: DataFolder) -> Settings:
+    return settings_for(folder.path, practise={"slice_s": 1e-6, "wait_s": 600.0, "rehearsal": False})
+
+
 def test_without_rehearsal_no_family_is_learned_apart(
     store: Store, folder: DataFolder, open_session: SessionMaker
 ) -> None:
-    settings: Settings = settings_for(folder.path, practise={"slice_s": 1e-6, "wait_s": 600.0, "rehearsal": False})
-    session = open_session(store, settings=settings)
+    session = open_session(store, settings=without_rehearsal(folder))
     family = a_family_apart(store, session)
     assert phase_of(session, family) is Phase.SHARED
+
+
+def test_a_family_is_not_learned_apart_if_rehearsal_is_switched_off_during_its_first_practice(
+    store: Store, folder: DataFolder, open_session: SessionMaker
+) -> None:
+    session = open_session(store)
+    first = feed_bandits(store)
+    for _ in range(UPDATES):
+        practise(session, first, reason="test")
+    family = feed_bandits(store, "again")
+    practise(session, family, reason="test")
+    restarted = open_session(store, settings=without_rehearsal(folder))
+    for _ in range(3):
+        practise(restarted, family, reason="test")
+    assert phase_of(restarted, family) is Phase.SHARED
 
 
 def test_the_specialist_of_a_removed_family_is_dropped(store: Store, open_session: SessionMaker) -> None:
