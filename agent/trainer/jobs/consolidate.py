@@ -158,10 +158,10 @@ def _repaired_candidates(
     for _repair in range(REPAIRS):
         if not candidates or not (names := gate.failing(gate.choose(candidates))):
             break
-        log.info("a candidate falls: repairing by rehearsal", families=sorted(names))
+        log.info("a candidate falls: repairing it", families=sorted(names))
         failing = [family for family in (*known.scored, *known.unplayable) if family.name in names]
         repaired = [
-            practice.repair(of_failing)
+            practice.repair(of_failing, base=base)
             for kind, practice in practices.items()
             if (of_failing := of_kind(kind, failing))
         ]

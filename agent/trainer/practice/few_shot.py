@@ -229,9 +229,9 @@ class FewShotPractice:
         )
         return Proposals(parts=(candidates.best(families, base=base, known=self.store.families.all()),))
 
-    def repair(self, families: Sequence[Family]) -> bool:
+    def repair(self, families: Sequence[Family], *, base: PublishedVersion | None) -> bool:
         """Change nothing: what one few-shot family learns cannot harm another, because each has its own learner."""
-        del families
+        del families, base
         return False
 
     def export(self, part: Part, header: VersionHeader) -> VersionHeader:

@@ -133,11 +133,12 @@ class Practice(Protocol):
         """
         ...
 
-    def repair(self, families: Sequence[Family]) -> bool:
-        """Bring back what was lost of families by training on their stored trials, within a bound, and commit it.
+    def repair(self, families: Sequence[Family], *, base: PublishedVersion | None) -> bool:
+        """Bring back what was lost of families, within a bound, and commit it.
 
         Args:
             families: families of this kind on which a candidate falls.
+            base: the published version, from which the candidate fell.
 
         Returns:
             whether the learner changed.

@@ -369,7 +369,7 @@ class RL2Practice:
             if policy.knows(pair)
         }
 
-    def repair(self, families: Sequence[Family]) -> bool:
+    def repair(self, families: Sequence[Family], *, base: PublishedVersion | None) -> bool:
         """Repair families on which a candidate falls, and commit the result (:mod:`agent.trainer.practice.repair`).
 
         Raises:
@@ -378,7 +378,7 @@ class RL2Practice:
         repair = Repair(
             learner=self.learner, rehearsal=self.rehearsal, slices=self.slices, play=self._training.play_for_repair
         )
-        return repair.run(families)
+        return repair.run(families, published=None if base is None else base.tensors)
 
     def export(self, part: Part, header: VersionHeader) -> VersionHeader:
         """Add the families on which the part's policy can act."""

@@ -132,15 +132,16 @@ class Slices:
         self.commit(step)
         return time.monotonic() - began
 
-    def commit_repair(self, family: Family, *, started_at: float) -> None:
-        """Commit a learner that was repaired by rehearsal, as a learner step without practice.
+    def commit_repair(self, family: Family, *, started_at: float, teacher: Mapping[str, Tensor] | None = None) -> None:
+        """Commit a learner that was repaired, as a learner step without practice.
 
         Args:
             family: the family on which a candidate fell.
             started_at: start of the repair, in seconds since the epoch.
+            teacher: the policy to which rehearsal holds the family from here on; None leaves it as it is.
         """
         nothing = FamilyTotals(env_steps=0, episodes=0, trials=0, meta_updates=0)
-        detail = {"reason": "repaired by rehearsal before publishing"}
+        detail = {"reason": "repaired before publishing"}
         self.commit(
             LearnerStep(
                 family=family.name,
@@ -148,6 +149,7 @@ class Slices:
                 practised=nothing,
                 trials=(),
                 points=(),
+                teacher=None if teacher is None else as_arrays(teacher),
                 started_at=started_at,
                 finished_at=self.clock(),
                 detail=detail,

@@ -26,12 +26,13 @@ PAIRS = "pairs."
 
 def teacher_of(policy: RL2Policy, spaces: SpacePair) -> dict[str, Tensor]:
     """Return copies of a policy's parameters and scales, without those of other pairs of spaces."""
+    return {name: tensor.detach().clone() for name, tensor in for_spaces(policy.state_dict(), spaces).items()}
+
+
+def for_spaces(tensors: Mapping[str, Tensor], spaces: SpacePair) -> dict[str, Tensor]:
+    """Return a policy's parameters and scales without those of other pairs of spaces."""
     own = f"{PAIRS}{spaces.key}."
-    return {
-        name: tensor.detach().clone()
-        for name, tensor in policy.state_dict().items()
-        if not name.startswith(PAIRS) or name.startswith(own)
-    }
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(PAIRS) or name.startswith(own)}
 
 
 def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) -> bool:

@@ -42,13 +42,20 @@ def learned(store: Store, folder: DataFolder, open_session: SessionMaker) -> tup
     return session, store.families.get(family.name)
 
 
-def test_what_stored_trials_do_not_show_is_learned_from_the_teacher(
+def test_a_family_that_fell_in_its_own_practice_is_learned_again_from_the_published_policy(
     store: Store, folder: DataFolder, open_session: SessionMaker
 ) -> None:
-    session, _ = learned(store, folder, open_session)
+    session, family = learned(store, folder, open_session)
+    version = store.initializations.current()
+    assert version is not None
+    published = store.checkpoints.load_parameters(version.file)
+    session.rehearsal.add(learner_name(family), [])  # As after practice: the teacher is the policy that has fallen.
     outcome, report = consolidate(session)
     assert outcome is JobOutcome.SUCCEEDED
     assert report["outcome"] in {"published", "unchanged"}, report["reason"]
+    teacher = store.rehearsal.teacher(family.id)
+    assert teacher is not None
+    assert [part for part in teacher if (teacher[part] != published[part]).any()] == []
 
 
 def test_a_repair_is_committed_with_the_tasks_that_it_played(
@@ -56,8 +63,8 @@ def test_a_repair_is_committed_with_the_tasks_that_it_played(
 ) -> None:
     session, family = learned(store, folder, open_session)
     next_task, steps = session.next_task[learner_name(family)], store.checkpoints.num_learner_steps()
-    assert session.practice_of(family).repair([family])
-    assert store.checkpoints.num_learner_steps() == steps + 1
+    assert session.practice_of(family).repair([family], base=None)
+    assert store.checkpoints.num_learner_steps() > steps
     restored = open_session(store)
     assert restored.next_task[learner_name(family)] > next_task
     before, after = session.learner.to_tensors(), restored.learner.to_tensors()
@@ -67,4 +74,4 @@ def test_a_repair_is_committed_with_the_tasks_that_it_played(
 def test_a_family_that_cannot_be_played_is_not(store: Store, folder: DataFolder, open_session: SessionMaker) -> None:
     session, family = learned(store, folder, open_session)
     store.families.set_state(family.name, FamilyState.QUARANTINED, reason="test", quarantined_until=4e9)
-    assert not session.practice_of(family).repair([store.families.get(family.name)])
+    assert not session.practice_of(family).repair([store.families.get(family.name)], base=None)
