@@ -7,7 +7,7 @@ The jobs (``agent.trainer.jobs``) know no kind. They choose a practice by the fa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -38,10 +38,12 @@ class PublishedVersion:
     Attributes:
         initialization: its record.
         tensors: its parameters; None if its file is damaged.
+        played: the returns of RL²'s part on the gate's tasks by family, once they were played for these candidates.
     """
 
     initialization: Initialization
     tensors: dict[str, Tensor] | None
+    played: dict[str, HeldOutReturns] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,14 +95,18 @@ class _PublishedReturns:
 
 
 def _published_returns(families: Sequence[Family], base: PublishedVersion | None, score: Score) -> _PublishedReturns:
-    """Return the published version's returns: from play, or the stored ones if it cannot be played."""
+    """Return the published version's returns: from play, or the stored ones if it cannot be played.
+
+    It is played once, also if candidates are repaired and proposed again.
+    """
     if base is None:
         return _PublishedReturns(known={})
     if base.tensors is not None:
         try:
-            played = score(base.tensors)
-            known = {name: KnownReturn.played(returns) for name, returns in played.items()}
-            return _PublishedReturns(known=known, played=played)
+            if not base.played:
+                base.played.update(score(base.tensors))
+            known = {name: KnownReturn.played(returns) for name, returns in base.played.items()}
+            return _PublishedReturns(known=known, played=base.played)
         except IncompatibleParametersError:
             log.exception("the published version is of another shape; using its stored returns")
     version = base.initialization

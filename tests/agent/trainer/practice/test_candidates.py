@@ -53,6 +53,27 @@ def test_environments_propose_the_learners_parameters_and_the_published_policy_a
     assert proposals.unchanged.comparisons[0].gain == 0.0
 
 
+def test_a_published_policy_is_played_once_for_all_candidates_of_a_consolidation(
+    store: Store, open_session: SessionMaker
+) -> None:
+    family = feed_bandits(store)
+    session = open_session(store)
+    practise(session, family, reason="test")
+    consolidate(session)
+    base = _published(session)
+    practice = session.practice_of(family)
+    first = practice.propose([family], base=base)
+    assert base.tensors is not None
+    base.tensors[next(name for name in base.tensors if name.endswith("head.bias"))][0] += 20.0
+    again = practice.propose([family], base=base)
+    assert first.unchanged is not None
+    assert again.unchanged is not None
+    assert [c.mean for c in again.unchanged.comparisons] == [c.mean for c in first.unchanged.comparisons]
+    fresh = practice.propose([family], base=PublishedVersion(initialization=base.initialization, tensors=base.tensors))
+    assert fresh.unchanged is not None
+    assert fresh.unchanged.comparisons[0].mean < first.unchanged.comparisons[0].mean
+
+
 def test_a_policy_that_stays_is_not_said_to_know_a_family_that_came_later(
     store: Store, open_session: SessionMaker
 ) -> None:
