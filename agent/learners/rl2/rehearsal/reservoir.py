@@ -63,7 +63,8 @@ class Reservoir:
         """
         with_slot = [trial for trial in trials if trial.rehearsal_slot is not None]
         slots, self.retention = self.retention.next_slots(len(with_slot))
-        self.put(dict(zip(slots, with_slot, strict=True)))
+        for slot, trial in zip(slots, with_slot, strict=True):
+            self.put({slot: trial})  # Of many trials, later ones may take the slots of earlier ones.
         short = [slot for slot, trial in self.trials.items() if len(trial.episodes) < self._most_episodes]
         self.retention = self.retention.without(short)
 

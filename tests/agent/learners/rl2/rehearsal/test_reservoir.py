@@ -55,8 +55,9 @@ def test_the_ages_of_batches_grow_by_a_bounded_factor_back_to_the_first(at_once:
     assert all(older / younger < 2.5 * even for younger, older in pairwise(ages))
 
 
-def test_the_trials_are_in_the_order_of_their_ages() -> None:
-    found = numbers(filled(500, at_once=BATCH_TRIALS, record=a_trial()))
+@pytest.mark.parametrize("at_once", [BATCH_TRIALS, NUM_SLOTS])
+def test_the_trials_are_in_the_order_of_their_ages(at_once: int) -> None:
+    found = numbers(filled(500, at_once=at_once, record=a_trial()))
     assert found == sorted(found)
 
 
