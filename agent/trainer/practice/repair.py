@@ -15,9 +15,12 @@ from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.rehearsal.taking_over import learn_from
 from agent.learners.rl2.rehearsal.teachers import fits, for_spaces
 from agent.trainer.families import learner_name
+from agent.trainer.faults import UnscoredError
+from agent.trainer.heartbeat import JobInterruptedError
 from agent.trainer.plays import UnderWayError
 from agent.trainer.practice.rollouts import PlayedTrials
 from agent.trainer.practice.slices import Slices, SliceTime
+from memory.errors import FamilyNotFoundError
 from memory.records import Family
 
 MOST_SLICES = 4
@@ -59,12 +62,26 @@ class Repair:
         Args:
             families: the families on which a candidate falls.
             published: parameters of the published version; None without one.
+
+        Raises:
+            UnscoredError: a family failed or was removed. The state is that of the last commit.
+            JobInterruptedError: the daemon requested a stop. The state is that of the last commit.
         """
+        try:
+            return self._run(families, published or {})
+        except (UnscoredError, JobInterruptedError):
+            self.slices.restore()
+            raise
+        except FamilyNotFoundError as error:
+            self.slices.restore()
+            raise UnscoredError(f"{error.subject} was removed while it was repaired") from error
+
+    def _run(self, families: Sequence[Family], published: Mapping[str, Tensor]) -> bool:
         start = self.slices.begin()
         has_learned = False
         for number, family in enumerate(families, start=1):
             until_s = self._time_s / 2 * number / len(families)
-            has_learned |= self._teach_again(family, published or {}, start, until_s=until_s)
+            has_learned |= self._teach_again(family, published, start, until_s=until_s)
         names = [learner_name(family) for family in families]
         rehearsed = self._rehearse(names, start)
         if not has_learned and rehearsed.num_steps == 0:
@@ -127,7 +144,7 @@ class Repair:
 
     def _rehearse(self, names: Sequence[str], start: SliceTime) -> RehearsalSlice:
         """Rehearse what is still lost on stored trials."""
-        rehearsed = self.rehearsal.begin_repair(names)
+        rehearsed = self.rehearsal.begin_repair(names, progress=self.slices.heartbeat.beat_or_give_up)
         self.learner.set_learning_rate(RATE * self.learner.config.learning_rate)
         while rehearsed.is_losing(names) and start.passed_s < self._time_s:
             self.slices.heartbeat.beat_or_give_up()

@@ -241,7 +241,9 @@ class RL2Practice:
         name, specialist = learner_name(family), self.specialists.get(learner_name(family))
         if specialist is not None:
             specialist.note_returns(returns)
-        elif self.settings.practise.rehearsal and self.specialists.note_returns(name, returns):
+        elif not self.settings.practise.rehearsal:
+            self.specialists.go_on(name)
+        elif self.specialists.note_returns(name, returns):
             self._training.learn_apart(family)
 
     # Scores

@@ -102,11 +102,15 @@ class TrainingPlays:
     def play_for_repair(self, family: Family) -> PlayedTrials | None:
         """Play the next training trials of a family with the shared policy; None if it cannot be played whole.
 
+        A family that a specialist plays is not played either.
+
         Raises:
             UnderWayError: the rollout goes on in the background.
             UnscoredError: the family failed. It gets a strike; with enough strikes it is quarantined and not scored.
         """
         if not can_be_played(family, max_strikes=self.settings.workers.max_strikes):
+            return None
+        if self.specialists.phase(learner_name(family)) is Phase.APART:
             return None
         with self.faults.scoring(family):
             if not is_played_whole(self.environments.tasks_of(family), self.specialists.shared.config):

@@ -291,9 +291,13 @@ class Rehearsal:
             self.losses[name] = self.measure(name)
         return others, tuple(measured)
 
-    def begin_repair(self, names: Sequence[str]) -> RehearsalSlice:
-        """Measure every family, and prepare the rehearsal of the given ones and of those that lose most."""
+    def begin_repair(self, names: Sequence[str], *, progress: Callable[[], object] = _always) -> RehearsalSlice:
+        """Measure every family, each after a call of ``progress``, and prepare the rehearsal of those that lose most.
+
+        The given families come first.
+        """
         for name in self.losses:
+            progress()
             self.losses[name] = self.measure(name)
         repaired = [name for name in names if name in self.losses]
         others = sorted((name for name in self.losses if name not in repaired), key=lambda name: -self.losses[name])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from agent.config.settings import Settings
+from agent.learners.rl2.learner import SETTLED_UPDATES
 from agent.learners.rl2.specialist import Phase
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.evaluate import evaluate
@@ -156,19 +157,20 @@ def test_without_rehearsal_no_family_is_learned_apart(
     assert phase_of(session, family) is Phase.SHARED
 
 
-def test_a_family_is_not_learned_apart_if_rehearsal_is_switched_off_during_its_first_practice(
+def test_a_family_is_not_learned_apart_after_rehearsal_was_switched_off(
     store: Store, folder: DataFolder, open_session: SessionMaker
 ) -> None:
-    session = open_session(store)
-    first = feed_bandits(store)
-    for _ in range(UPDATES):
-        practise(session, first, reason="test")
+    session, first = open_session(store), feed_bandits(store)
+    practise(session, first, reason="test")
+    session.learner._families[learner_name(first)].num_updates = SETTLED_UPDATES
     family = feed_bandits(store, "again")
     practise(session, family, reason="test")
-    restarted = open_session(store, settings=without_rehearsal(folder))
-    for _ in range(3):
-        practise(restarted, family, reason="test")
+    assert session.specialists.to_meta()["attempts"].keys() == {learner_name(family)}
+    settings: Settings = settings_for(folder.path, practise={"slice_s": 1e-6, "wait_s": 600.0, "rehearsal": False})
+    restarted = open_session(store, settings=settings)
+    practise(restarted, family, reason="test")
     assert phase_of(restarted, family) is Phase.SHARED
+    assert restarted.specialists.to_meta()["attempts"] == {}
 
 
 def test_the_specialist_of_a_removed_family_is_dropped(store: Store, open_session: SessionMaker) -> None:

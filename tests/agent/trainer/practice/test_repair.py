@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 
+from agent.learners.rl2.learner import SETTLED_UPDATES
 from agent.trainer.families import learner_name
+from agent.trainer.faults import UnscoredError
 from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.practice.repair import Repair
+from agent.trainer.practice.rl2 import RL2Practice
+from agent.trainer.practice.rollouts import PlayedTrials
 from agent.trainer.session import TrainerSession
+from envs.kinds import FamilyKind
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobOutcome
 from memory.store import Store
@@ -20,12 +29,13 @@ def lose(session: TrainerSession) -> None:
     """Change what the policy does: it always pulls the first arm."""
     with torch.no_grad():
         for pair in session.learner.policy.pairs.values():
-            pair.get_parameter("head.bias")[0] += 20.0
+            pair.get_parameter("head.bias")[0] += 5.0
 
 
 @pytest.fixture(autouse=True)
 def _stored_trials_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the KL on stored trials be small although much was lost."""
+    """Let the KL on stored trials be small although much was lost, and let lessons end before their time is up."""
+    monkeypatch.setattr("agent.trainer.practice.repair.LEARNED_AGAIN", 0.02)
     monkeypatch.setattr("agent.learners.rl2.rehearsal.rehearsal.TOLERANCE", 1e9)
 
 
@@ -75,3 +85,68 @@ def test_a_family_that_cannot_be_played_is_not(store: Store, folder: DataFolder,
     session, family = learned(store, folder, open_session)
     store.families.set_state(family.name, FamilyState.QUARANTINED, reason="test", quarantined_until=4e9)
     assert not session.practice_of(family).repair([store.families.get(family.name)], base=None)
+
+
+def practised_once(store: Store, open_session: SessionMaker) -> tuple[TrainerSession, Family]:
+    session, family = open_session(store), feed_bandits(store)
+    practise(session, family, reason="test")
+    return session, store.families.get(family.name)
+
+
+def repair_with(session: TrainerSession, play: Callable[[Family], PlayedTrials | None]) -> Repair:
+    practice = session.practices[FamilyKind.ENVIRONMENTS]
+    assert isinstance(practice, RL2Practice)
+    slices = replace(practice.slices, length_s=60.0)
+    return Repair(learner=session.learner, rehearsal=session.rehearsal, slices=slices, play=play)
+
+
+def play_then(
+    session: TrainerSession, store: Store, then: Callable[[Family], None]
+) -> Callable[[Family], PlayedTrials | None]:
+    """Return a function that plays a family once and then does something else."""
+    practice, has_played = session.practices[FamilyKind.ENVIRONMENTS], []
+    assert isinstance(practice, RL2Practice)
+
+    def play(family: Family) -> PlayedTrials | None:
+        if has_played:
+            then(family)
+            return None
+        has_played.append(family)
+        return practice._training.play_for_repair(store.families.get(family.name))
+
+    return play
+
+
+def fail(_family: Family) -> None:
+    raise UnscoredError("the environment failed")
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_repair_that_cannot_end_leaves_the_state_of_the_last_commit(
+    store: Store, open_session: SessionMaker, is_removed: bool
+) -> None:
+    session, family = practised_once(store, open_session)
+    before, next_task = session.learner.to_tensors(), dict(session.next_task)
+    lose(session)
+
+    def remove(family: Family) -> None:
+        store.families.set_state(family.name, FamilyState.REMOVED)
+
+    repair = repair_with(session, play_then(session, store, remove if is_removed else fail))
+    with pytest.raises(UnscoredError, match="removed" if is_removed else "failed"):
+        repair.run([family], published=None)
+    after = session.learner.to_tensors()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert session.next_task == next_task
+
+
+def test_a_family_that_a_specialist_plays_is_not_played_for_a_repair(store: Store, open_session: SessionMaker) -> None:
+    session, family = practised_once(store, open_session)
+    again = feed_bandits(store, "again")
+    session.learner._families[learner_name(family)].num_updates = SETTLED_UPDATES
+    practise(session, again, reason="test")
+    session.specialists.begin(learner_name(again))
+    practice = session.practices[FamilyKind.ENVIRONMENTS]
+    assert isinstance(practice, RL2Practice)
+    assert practice._training.play_for_repair(store.families.get("again")) is None
+    assert practice._training.play_for_repair(family) is not None
