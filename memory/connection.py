@@ -246,7 +246,7 @@ def from_json(text: str) -> Any:
     """
     try:
         return json.loads(text)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CorruptFileError(
             operation="reading the store",
             subject=str(text)[:60],

@@ -14,14 +14,15 @@ from __future__ import annotations
 import json
 import struct
 from _blake2 import blake2b  # not hashlib, which loads OpenSSL
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from memory.errors import ArchiveError
-from memory.files.episode_codec import checksum
+from memory.files.episode_codec import checksum, decompressed
+from memory.records import DIGEST_BYTES
 
 MAGIC = b"LTR1"
 _HEAD = struct.Struct("<I16s")
@@ -54,6 +55,18 @@ class ArchivedFamily:
     spaces: dict[str, Any]
     spec: dict[str, Any]
     num_trials: int
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> ArchivedFamily:
+        """Return the family of JSON values.
+
+        Raises:
+            KeyError, TypeError: they do not describe a family.
+        """
+        name, spaces, spec, num_trials = (values[part] for part in ("name", "spaces", "spec", "num_trials"))
+        if not (isinstance(name, str) and isinstance(spaces, dict) and isinstance(num_trials, int)):
+            raise TypeError("a family has a name, spaces and a number of trials")
+        return cls(name=name, spaces=spaces, spec=spec, num_trials=num_trials)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +103,25 @@ class ArchivedTrial:
     learner_step: int
     recorded_at: float
     frames: tuple[bytes, ...]
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any], frames: Iterable[bytes]) -> ArchivedTrial:
+        """Return the trial of JSON values and its frames.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: they do not describe a trial.
+        """
+        digest = None if values["digest"] is None else bytes.fromhex(values["digest"])
+        if digest is not None and len(digest) != DIGEST_BYTES:
+            raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+        return cls(
+            family=str(values["family"]),
+            task=str(values["task"]),
+            digest=digest,
+            learner_step=int(values["learner_step"]),
+            recorded_at=float(values["recorded_at"]),
+            frames=tuple(frames),
+        )
 
     @property
     def content(self) -> bytes:
@@ -189,33 +221,23 @@ class ArchiveReader:
 
     def _header(self, values: dict[str, Any]) -> ArchiveHeader:
         try:
-            families = tuple(ArchivedFamily(**family) for family in values["families"])
+            families = tuple(ArchivedFamily.of_json(family) for family in values["families"])
             return ArchiveHeader(store=str(values["store"]), written_at=float(values["written_at"]), families=families)
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(f"its header cannot be read ({error})") from error
 
     def _trial(self, values: dict[str, Any]) -> ArchivedTrial:
         try:
-            return ArchivedTrial(
-                family=str(values["family"]),
-                task=str(values["task"]),
-                digest=None if values["digest"] is None else bytes.fromhex(values["digest"]),
-                learner_step=int(values["learner_step"]),
-                recorded_at=float(values["recorded_at"]),
-                frames=tuple(self._record() for _ in range(int(values["num_episodes"]))),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return ArchivedTrial.of_json(values, (self._record() for _ in range(int(values["num_episodes"]))))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._damaged(f"a trial cannot be read ({error})") from error
 
     def _json(self) -> dict[str, Any]:
-        import zstandard
-
         content = self._record()
         try:
-            text = zstandard.ZstdDecompressor().decompress(content, max_output_size=_MOST_JSON_BYTES)
-            values: dict[str, Any] = json.loads(text)
+            values: dict[str, Any] = json.loads(decompressed(content, most_bytes=_MOST_JSON_BYTES))
             return dict(values)
-        except (zstandard.ZstdError, ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise self._damaged(f"a record is not JSON ({error})") from error
 
     def _record(self) -> bytes:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
-from memory.connection import from_json
-from memory.errors import ArchiveError, CorruptFileError, FamilyNotFoundError
+from memory.errors import ArchiveError, FamilyNotFoundError
 from memory.exchange.archive import ArchivedFamily, ArchivedTrial, ArchiveHeader, ArchiveReader, content_digest
+from memory.exchange.checking import spaces_of, trial_fault
 from memory.exchange.minari_format import read_header, read_trials, require_minari
-from memory.files.episode_codec import unpack_episode
-from memory.records import ContextKey, EpisodeRecord, Progress
+from memory.records import ContextKey, Progress
 from memory.store import Store
 from memory.tables.imported_trials import AfterImport
 from memory.tables.trials import PackedTrial, repacked_trial
@@ -60,7 +59,8 @@ def import_trials(
     with reading_archive(path) as (header, trials):
         spaces = {family.name: _common_spaces(store, path, family) for family in header.families}
         for number, trial in enumerate(trials, start=1):
-            _check_trial(path, trial, spaces)
+            if fault := trial_fault(trial, spaces):
+                raise _foreign(path, fault, "Export it again.")
             tell("checked", number)
     counts = _Counts(imported=dict.fromkeys(spaces, 0), already_present=dict.fromkeys(spaces, 0))
     known = {(name, content_digest(*content)) for name in spaces for content in store.trials.contents(name)}
@@ -113,40 +113,7 @@ def _common_spaces(store: Store, path: Path, archived: ArchivedFamily) -> SpaceP
     if family.spaces != archived.spaces:
         found = f"the family {archived.name!r} has other spaces here than in the archive."
         raise _foreign(path, found, "Trials can only be imported into a family of the same spaces.")
-    return SpacePair.from_json(family.spaces)
-
-
-def _check_trial(path: Path, trial: ArchivedTrial, spaces: dict[str, SpacePair]) -> None:
-    """Check that a trial can be stored and rehearsed.
-
-    Raises:
-        ArchiveError: it is of no family of the header, or an episode does not fit the spaces.
-    """
-    pair = spaces.get(trial.family)
-    if pair is None:
-        raise _foreign(path, f"a trial is of the family {trial.family!r}, which its header does not have.", "")
-    try:
-        is_task = isinstance(from_json(trial.task), dict)
-        episodes = [unpack_episode(frame) for frame in trial.frames]
-    except (CorruptFileError, ValueError) as error:
-        raise _foreign(path, f"a trial of {trial.family!r} cannot be read: {error}.", "Export it again.") from error
-    if not is_task or not episodes or not all(_fits(episode, pair) for episode in episodes):
-        raise _foreign(path, f"a trial of {trial.family!r} does not fit the spaces of its family.", "Export it again.")
-
-
-def _fits(episode: EpisodeRecord, spaces: SpacePair) -> bool:
-    num_steps = len(episode.rewards)
-    if num_steps == 0 or episode.observations.shape != (num_steps + 1, spaces.observation.width):
-        return False
-    if (episode.observations.dtype.name == "uint8") != (spaces.observation.dtype == "uint8"):
-        return False
-    actions = episode.actions.reshape(num_steps, -1) if len(episode.actions) == num_steps else episode.actions
-    if actions.shape != (num_steps, spaces.action.width):
-        return False
-    if actions.dtype.kind not in ("f" if spaces.action.has_numbers else "iu"):
-        return False
-    chosen = actions[:, : len(spaces.action.choices)]
-    return bool(((chosen >= 0) & (chosen < spaces.action.choices) & (chosen % 1 == 0)).all())
+    return spaces_of(path, archived)
 
 
 def _portions(

@@ -80,9 +80,9 @@ def read_header(folder: Path) -> ArchiveHeader:
         hint = "`learnd memory export FOLDER --format minari` writes one."
         raise _error(folder, "it has no data set of learnd.", hint)
     try:
-        families = tuple(ArchivedFamily(**values["family"]) for values in found)
-        return ArchiveHeader(store=found[0]["store"], written_at=found[0]["written_at"], families=families)
-    except (KeyError, TypeError) as error:
+        families = tuple(ArchivedFamily.of_json(values["family"]) for values in found)
+        return ArchiveHeader(store=str(found[0]["store"]), written_at=float(found[0]["written_at"]), families=families)
+    except (KeyError, TypeError, ValueError) as error:
         raise _error(folder, f"a data set was not written by learnd ({error}).", "") from error
 
 
@@ -192,14 +192,7 @@ def _trials(folder: Path, family: ArchivedFamily, data: Any) -> Iterator[Archive
             raise _error(folder, f"an episode of {family.name!r} does not match its checksum.", "Export it again.")
         if len(records) != values["num_episodes"]:
             raise _error(folder, f"a trial of {family.name!r} is incomplete.", "Export it again.")
-        yield ArchivedTrial(
-            family=family.name,
-            task=values["task"],
-            digest=values["digest"] and bytes.fromhex(values["digest"]),
-            learner_step=values["learner_step"],
-            recorded_at=values["recorded_at"],
-            frames=tuple(pack_episode(record) for record in records),
-        )
+        yield ArchivedTrial.of_json({**values, "family": family.name}, [pack_episode(record) for record in records])
 
 
 def _record(episode: Any, *, is_index: bool) -> EpisodeRecord:

@@ -10,6 +10,7 @@ from envs.spaces import SpacePair
 from memory.connection import from_json
 from memory.errors import ArchiveError
 from memory.exchange.archive import ArchivedTrial
+from memory.exchange.checking import spaces_of, trial_fault
 from memory.exchange.importing import reading_archive
 from memory.files.episode_codec import unpack_episode
 from memory.records import ContextKey, TrialRecord
@@ -24,15 +25,14 @@ def recall_of_archive(path: Path) -> list[TaskRecall]:
         path: a file that `learnd memory export` wrote, or a folder of Minari data sets.
 
     Raises:
-        ArchiveError: the file cannot be read or is damaged.
+        ArchiveError: the file cannot be read or is damaged, or a trial does not fit the spaces of its family.
     """
     with reading_archive(path) as (header, archived):
-        spaces = {family.name: SpacePair.from_json(family.spaces) for family in header.families}
+        spaces = {family.name: spaces_of(path, family) for family in header.families}
         trials: dict[SpacePair, list[ArchivedTrial]] = defaultdict(list)
         for trial in archived:
-            if trial.family not in spaces:
-                found = f"a trial is of the family {trial.family!r}, which its header does not have."
-                raise ArchiveError(operation="reading", subject=str(path), found=found)
+            if fault := trial_fault(trial, spaces):
+                raise ArchiveError(operation="reading", subject=str(path), found=fault, hint="Export it again.")
             trials[spaces[trial.family]].append(trial)
     return [_recall(pair, of_pair) for pair, of_pair in trials.items()]
 

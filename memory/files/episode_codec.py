@@ -76,12 +76,7 @@ def unpack_episode(frame: bytes) -> EpisodeRecord:
     Raises:
         ValueError: the bytes do not have this layout.
     """
-    import zstandard
-
-    try:
-        content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=_MAX_EPISODE_BYTES)
-    except zstandard.ZstdError as error:
-        raise ValueError(f"not a zstd frame: {error}") from error
+    content = decompressed(frame, most_bytes=_MAX_EPISODE_BYTES)
     if content[:4] != _MAGIC or len(content) < 8:
         raise ValueError("not an episode of layout LEP1")
     offset = 8
@@ -102,6 +97,27 @@ def unpack_episode(frame: bytes) -> EpisodeRecord:
         is_terminated=bool(content[4] & _TERMINATED),
         decisions=rest[0] if rest else None,
     )
+
+
+def decompressed(frame: bytes, *, most_bytes: int) -> bytes:
+    """Return the content of a zstd frame.
+
+    Args:
+        frame: the frame, which records the size of its content.
+        most_bytes: largest size; zstandard allocates what a frame records, whatever its ``max_output_size`` is.
+
+    Raises:
+        ValueError: the bytes are no such frame, or the content is larger.
+    """
+    import zstandard
+
+    try:
+        size_bytes = zstandard.frame_content_size(frame)
+        if size_bytes > most_bytes:
+            raise ValueError(f"a zstd frame of {size_bytes} bytes; {most_bytes} are the most")
+        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=most_bytes)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not a zstd frame: {error}") from error
 
 
 def _pack_array(array: NDArray[Any]) -> list[bytes]:
