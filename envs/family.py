@@ -59,6 +59,10 @@ class Split(StrEnum):
     HELD_OUT = "held_out"
 
 
+LARGEST_COUNT = 2**31 - 1
+"""Largest count in a spec: tensors and workers hold counts as 32-bit numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FamilySpec:
     """A distribution over tasks that share observation and action spaces.
@@ -141,6 +145,14 @@ class FamilySpec:
                 found=f"copies is {self.copies}.",
                 hint="It is the number of copies that may share a process, or 0 for no bound.",
             )
+        for count in ("episodes_per_trial", "max_episode_steps", "recurring", "copies"):
+            if (getattr(self, count) or 0) > LARGEST_COUNT:
+                raise FamilySpecError(
+                    operation="describing family",
+                    subject=self.name,
+                    found=f"{count} is {getattr(self, count)}.",
+                    hint=f"The largest is {LARGEST_COUNT}.",
+                )
         if not 0 <= self.image_size <= MAX_IMAGE_SIZE:
             raise FamilySpecError(
                 operation="describing family",

@@ -157,7 +157,7 @@ class StoreConnection:
             if is_alone:
                 self._start_deadline()
             try:
-                return self.raw.execute(sql, parameters).fetchall()
+                return self._execute(sql, parameters).fetchall()
             finally:
                 if is_alone:
                     self._deadline = float("inf")
@@ -188,9 +188,16 @@ class StoreConnection:
                     operation="writing to the store", subject=str(self.path), found="no transaction is open."
                 )
             try:
-                return self.raw.execute(sql, parameters)
+                return self._execute(sql, parameters)
             except UnicodeEncodeError:
-                return self.raw.execute(sql, _without_surrogates(parameters))
+                return self._execute(sql, _without_surrogates(parameters))
+
+    def _execute(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
+        try:
+            return self.raw.execute(sql, parameters)
+        except OverflowError as error:
+            found = "a number has more than 64 bits, which the store cannot hold."
+            raise MemoryStoreError(operation="using the store", subject=str(self.path), found=found) from error
 
 
 def _connect(path: Path, *, is_reader: bool, must_exist: bool) -> sqlite3.Connection:

@@ -101,7 +101,7 @@ def read_trials(folder: Path, header: ArchiveHeader) -> Iterator[ArchivedTrial]:
             for trial in _trials(folder, family, data):
                 num_trials += 1
                 yield trial
-        except (OSError, KeyError, ValueError, AssertionError, RuntimeError) as error:
+        except (OSError, LookupError, TypeError, ValueError, AssertionError, RuntimeError) as error:
             found = f"the data set of {family.name!r} cannot be read: {error}."
             raise _error(folder, found, "Export it again.") from error
         if num_trials != family.num_trials:
@@ -218,7 +218,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
     try:
         values: dict[str, Any] = json.loads(MinariStorage.read_raw_metadata(path)[_OWN])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise _error(path, f"it was not written by learnd, or is damaged ({error}).", "") from error
     return values
 

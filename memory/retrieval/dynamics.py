@@ -50,6 +50,10 @@ class TaskDynamics:
             of_task[pair][outcome] += 1
             self._of_all[pair][outcome] += 1
 
+    def __contains__(self, task: str) -> bool:
+        """Return whether a trial of a task was added."""
+        return task in self._of_task
+
     def most_likely(self, tasks: Iterable[str], begun: TrialRecord) -> tuple[str, float]:
         """Return the most likely of some tasks, and the probability that a trial is played in it.
 

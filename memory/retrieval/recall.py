@@ -190,6 +190,7 @@ class TaskRecall:
     def _find_by_steps(self, digest: bytes, begun: TrialRecord) -> RecalledTrials:
         """Return the trials of the task in which steps are most likely, of those with a digest."""
         tasks = [self._task_of[int(trial_id)] for trial_id in self._index.exact(digest)]
+        tasks = [task for task in tasks if task in self._dynamics]  # The others were pruned or are damaged.
         if not tasks:
             return RecalledTrials(likeness=0.0)
         return self._recalled(*self._dynamics.most_likely(tasks, begun))

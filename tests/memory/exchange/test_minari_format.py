@@ -17,6 +17,7 @@ from memory.exchange.archive import ArchiveForm
 from memory.exchange.exporting import export_trials
 from memory.exchange.importing import import_trials
 from memory.exchange.minari_format import data_folder
+from memory.exchange.recalling import recall_of_archive
 from memory.folder import DataFolder
 from memory.records import ContextKey, EpisodeRecord, TrialRecord
 from memory.store import Store
@@ -130,6 +131,14 @@ def test_a_changed_number_or_a_missing_episode_is_found_and_nothing_is_imported(
     with pytest.raises(ArchiveError, match="cannot be read"):
         import_trials(other, exported)
     assert other.stats.memory_stats().trials == 0
+
+
+def test_metadata_of_another_form_is_found(exported: Path) -> None:
+    for own in ("[1]", 5, "{}"):
+        with h5py.File(data_folder(exported, "cells") / "main_data.hdf5", "r+") as file:
+            file["episode_0"].attrs["learnd"] = own
+        with pytest.raises(ArchiveError, match="cannot be read"):
+            recall_of_archive(exported)
 
 
 def test_a_folder_without_data_sets_of_learnd_is_refused(other: Store, tmp_path: Path) -> None:

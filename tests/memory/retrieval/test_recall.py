@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -132,3 +134,14 @@ def test_a_trial_that_was_pruned_in_the_meantime_is_left_out() -> None:
     recall = recall_of([play(0, seed=1), play(0, seed=2)])
     recall._of_task[next(iter(recall._of_task))].append(99)
     assert len(recall.find(np.zeros(1, np.float32)).trials) == 2
+
+
+def test_trials_of_which_none_can_be_loaded_recall_nothing() -> None:
+    trials = [play(0, seed=1), play(1, seed=2)]
+    recall = recall_of(trials)
+    recall._load = lru_cache(4)(gone)
+    assert recall.find(start(trials[0]), begun=play(0, seed=3)).trials == ()
+
+
+def gone(number: int) -> NoReturn:
+    raise TrialNotFoundError(operation="loading trial", subject=str(number), found="it was pruned.")
