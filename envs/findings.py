@@ -48,6 +48,7 @@ class FindingKind(StrEnum):
     TRUNCATION_MISSING = "truncation_missing"
     CLOSE_FAILED = "close_failed"
     ACTION_MASK = "action_mask"
+    CONTEXT_UNUSED = "context_unused"
     ONE_ACTION = "one_action"
     SHARED_STATE = "shared_state"
     VARIATION_CHANGED = "variation_changed"
@@ -76,6 +77,7 @@ WARNINGS = frozenset(
         FindingKind.TRUNCATION_MISSING,
         FindingKind.CLOSE_FAILED,
         FindingKind.ACTION_MASK,
+        FindingKind.CONTEXT_UNUSED,
         FindingKind.ONE_ACTION,
         FindingKind.SHARED_STATE,
         FindingKind.VARIATION_CHANGED,
@@ -123,6 +125,8 @@ HINTS = {
     FindingKind.CLOSE_FAILED: "Let close succeed. Where keyword arguments vary, each new task closes a copy, "
     "and this is a fault.",
     FindingKind.ACTION_MASK: "Give a mask with every reset and step, which allows at least one choice.",
+    FindingKind.CONTEXT_UNUSED: "Give a text, a number, or an array of numbers without NaN, of at most 256 bytes. "
+    "Otherwise the memory tells tasks apart by their first observations.",
     FindingKind.ONE_ACTION: "Declare all actions: n of a Discrete space is the number of choices, not the largest one.",
     FindingKind.SHARED_STATE: KEEP_APART,
     FindingKind.NO_STEP_LIMIT: "Set one (--max-steps), so that every episode ends.",

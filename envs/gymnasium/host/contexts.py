@@ -16,8 +16,9 @@ MAX_CONTEXT_BYTES = 256
 def context_digest(info: Any) -> str | None:
     """Return the digest of the ``info["context"]`` of a reset, as hexadecimal digits; None if it identifies no task.
 
-    A context is a text, a number, or an array, list or tuple of numbers, of at most ``MAX_CONTEXT_BYTES`` bytes. Equal
-    numbers of different types have equal digests if both are integers or booleans, or if both are floats.
+    A context is a text, a number, or an array, list or tuple of numbers, of at most ``MAX_CONTEXT_BYTES`` bytes and
+    without NaN, which equals nothing. Equal numbers of different types have equal digests if both are integers or
+    booleans, or if both are floats.
     """
     context = info.get("context") if isinstance(info, dict) else None
     content = None
@@ -36,6 +37,8 @@ def _numbers_of_context(context: Any) -> bytes | None:
     try:
         array = np.asarray(context)
         if array.dtype.kind not in NUMBER_KINDS or array.nbytes > MAX_CONTEXT_BYTES:
+            return None
+        if array.dtype.kind == "f" and np.isnan(array).any():
             return None
         wide = array.astype("<f8" if array.dtype.kind == "f" else "<i8")
     except (ValueError, TypeError, OverflowError):

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from .contexts import context_digest
 from .faults import summary
 from .places import index_text
 from .spaces import NUMBER_KINDS, shared_properties
@@ -79,6 +80,9 @@ class Inspector:
             self._findings.note("reward_on_reset", "reset", found)
         elif not isinstance(info, dict):
             self._findings.note("info_not_dict", "reset", f"info should be a dict, but it is {summary(info)}.")
+        elif info.get("context") is not None and context_digest(info) is None:
+            found = f"info['context'] cannot identify the task: it is {summary(info['context'])}."
+            self._findings.note("context_unused", "reset", found)
         self._inspect_observation(observation, "reset")
         return observation, info
 

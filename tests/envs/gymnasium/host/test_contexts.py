@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from envs.gymnasium.host.contexts import context_digest
+from envs.gymnasium.host.inspection import Findings, Inspector
 
 
 def digest_of(context: Any) -> str | None:
@@ -37,8 +39,23 @@ def test_equal_contexts_have_equal_digests_and_others_do_not() -> None:
         [0] * 300,
         1 << 90,
         b"bytes",
+        float("nan"),
+        np.array([1.0, np.nan]),
     ],
-    ids=["none", "dict", "object", "long text", "mixed", "ragged", "long array", "long list", "huge number", "bytes"],
+    ids=[
+        "none",
+        "dict",
+        "object",
+        "long text",
+        "mixed",
+        "ragged",
+        "long array",
+        "long list",
+        "huge number",
+        "bytes",
+        "nan",
+        "array with nan",
+    ],
 )
 def test_a_context_that_is_too_long_or_no_number_or_text_identifies_no_task(context: Any) -> None:
     assert digest_of(context) is None
@@ -47,3 +64,11 @@ def test_a_context_that_is_too_long_or_no_number_or_text_identifies_no_task(cont
 @pytest.mark.parametrize("info", [None, {}, [], "context"])
 def test_an_info_without_a_context_identifies_no_task(info: Any) -> None:
     assert context_digest(info) is None
+
+
+@pytest.mark.parametrize(("info", "num_findings"), [({"context": {"a": 1}}, 1), ({"context": None}, 0), ({}, 0)])
+def test_the_check_of_an_environment_finds_a_context_that_is_not_used(info: Any, num_findings: int) -> None:
+    findings, env = Findings(), gymnasium.Env[Any, Any]()
+    env.observation_space = gymnasium.spaces.Discrete(2)
+    Inspector(env, findings).inspect_reset((0, info))
+    assert [found["kind"] for found in findings.to_json()] == ["context_unused"] * num_findings
