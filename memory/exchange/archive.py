@@ -47,7 +47,7 @@ class ArchivedFamily:
     Attributes:
         name: its name in the store that wrote the archive.
         spaces: ``SpacePair.to_json()``.
-        spec: its spec as JSON values, for people and tools. Import does not read it.
+        spec: its spec as JSON values. Import only compares it.
         num_trials: number of its trials in the archive.
     """
 
@@ -64,8 +64,10 @@ class ArchivedFamily:
             KeyError, TypeError: they do not describe a family.
         """
         name, spaces, spec, num_trials = (values[part] for part in ("name", "spaces", "spec", "num_trials"))
-        if not (isinstance(name, str) and isinstance(spaces, dict) and isinstance(num_trials, int)):
-            raise TypeError("a family has a name, spaces and a number of trials")
+        if not (isinstance(name, str) and isinstance(spaces, dict) and isinstance(spec, dict)):
+            raise TypeError("a family has a name, spaces and a spec")
+        if not isinstance(num_trials, int):
+            raise TypeError("a family has a number of trials")
         return cls(name=name, spaces=spaces, spec=spec, num_trials=num_trials)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from envs.kinds import FamilyKind
 from envs.spaces import SpacePair
+from memory.connection import from_json, to_json
 from memory.errors import ArchiveError, FamilyNotFoundError
 from memory.exchange.archive import ArchivedFamily, ArchivedTrial, ArchiveHeader, ArchiveReader, content_digest
 from memory.exchange.checking import spaces_of, trial_fault
@@ -20,6 +21,9 @@ from memory.tables.trials import PackedTrial, repacked_trial
 
 _TRIALS_AT_ONCE = 100
 
+_TASK_PARTS = ("source", "entry", "kwargs", "variations", "wrappers")
+"""Parts of a family's spec on which its tasks depend."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
@@ -28,11 +32,14 @@ class ImportReport:
     Attributes:
         imported: number of new trials by family.
         already_present: number of trials by family that the store had.
+        declared_otherwise: the families whose tasks are other ones in the store that wrote the archive, by their
+            environment, keyword arguments, variations or wrappers.
         store: UUID of the store that wrote the archive.
     """
 
     imported: dict[str, int]
     already_present: dict[str, int]
+    declared_otherwise: tuple[str, ...]
     store: str
 
 
@@ -62,6 +69,7 @@ def import_trials(
             if fault := trial_fault(trial, spaces):
                 raise _foreign(path, fault, "Export it again.")
             tell("checked", number)
+    otherwise = tuple(family.name for family in header.families if _is_declared_otherwise(store, family))
     counts = _Counts(imported=dict.fromkeys(spaces, 0), already_present=dict.fromkeys(spaces, 0))
     known = {(name, content_digest(*content)) for name in spaces for content in store.trials.contents(name)}
     with reading_archive(path) as (header, trials):
@@ -69,7 +77,12 @@ def import_trials(
             store.imported.add(family, portion, store=header.store, after=after)
             counts.imported[family] += len(portion)
             tell("imported", sum(counts.imported.values()))
-    return ImportReport(imported=counts.imported, already_present=counts.already_present, store=header.store)
+    return ImportReport(
+        imported=counts.imported,
+        already_present=counts.already_present,
+        declared_otherwise=otherwise,
+        store=header.store,
+    )
 
 
 @dataclass
@@ -114,6 +127,12 @@ def _common_spaces(store: Store, path: Path, archived: ArchivedFamily) -> SpaceP
         found = f"the family {archived.name!r} has other spaces here than in the archive."
         raise _foreign(path, found, "Trials can only be imported into a family of the same spaces.")
     return spaces_of(path, archived)
+
+
+def _is_declared_otherwise(store: Store, archived: ArchivedFamily) -> bool:
+    """Return whether the tasks of a family are other ones in the archive than in the store, as its spec says."""
+    spec = from_json(to_json(store.families.get(archived.name).require_spec().to_json()))
+    return any(archived.spec.get(part) != spec.get(part) for part in _TASK_PARTS)
 
 
 def _portions(

@@ -182,6 +182,13 @@ def of(episode: EpisodeRecord) -> TrialRecord:
     return TrialRecord(task={}, episodes=(episode,))
 
 
+def test_families_whose_tasks_are_others_in_the_archive_are_named(other: Store, archive: Path) -> None:
+    admit(other, "b")
+    other.families.add(replace(make_spec("a"), kwargs={"size": 2}))
+    other.families.admit("a", spaces=SPACES.to_json(), random_return=0.0, reference_return=None)
+    assert import_trials(other, archive).declared_otherwise == ("a",)
+
+
 def test_chosen_families_alone_are_exported(store: Store, other: Store, archive: Path) -> None:
     assert export_trials(store, archive, names=["b"], now=0.0).families == {"b": 6}
     admit(other, "b")
