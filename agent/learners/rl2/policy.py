@@ -323,16 +323,17 @@ def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
     return any(name.startswith(f"pairs.{pair.key}.") for name in tensors)
 
 
+def is_added_parameter(name: str) -> bool:
+    """Return whether a parameter is one that learnd 0.1.0 did not write, so that it may be missing."""
+    return name.startswith("recall.") or name.endswith(ENCODE_CHANGE)
+
+
 def with_added_parameters(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a policy's tensors with the new parameters that learnd 0.1.0 did not write.
 
     They are those of the recall gate and the weights of changes by action; a policy acts as before with them.
     """
-    new = {
-        name: tensor
-        for name, tensor in policy.state_dict().items()
-        if name.startswith("recall.") or name.endswith(ENCODE_CHANGE)
-    }
+    new = {name: tensor for name, tensor in policy.state_dict().items() if is_added_parameter(name)}
     return new | dict(tensors)
 
 

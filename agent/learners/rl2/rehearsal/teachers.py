@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
+from agent.learners.rl2.policy import RL2Policy, covers, is_added_parameter, policy_from_initialization
 from agent.learners.rl2.rehearsal.past_trials import PastTrials
 from agent.learners.rl2.rehearsal.replay import replayed_inputs
 from envs.spaces import SpacePair
 
-PAIRS = "pairs."
+PAIRS, IMAGES = "pairs.", "images."
 
 
 def teacher_of(policy: RL2Policy, spaces: SpacePair) -> dict[str, Tensor]:
@@ -36,9 +36,13 @@ def for_spaces(tensors: Mapping[str, Tensor], spaces: SpacePair) -> dict[str, Te
 
 
 def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) -> bool:
-    """Return whether a teacher has the parameters of a pair of spaces in the shapes of a policy."""
+    """Return whether a teacher has all parameters of a pair of spaces, in the shapes of a policy."""
     shapes = {name: tensor.shape for name, tensor in policy.state_dict().items()}
-    return covers(teacher, spaces) and all(shapes.get(name) == tensor.shape for name, tensor in teacher.items())
+    if not covers(teacher, spaces) or any(shapes.get(name) != tensor.shape for name, tensor in teacher.items()):
+        return False
+    own, others = f"{PAIRS}{spaces.key}.", (PAIRS,) if spaces.observation.images else (PAIRS, IMAGES)
+    wanted = (name for name in shapes if name.startswith(own) or not name.startswith(others))
+    return all(name in teacher or is_added_parameter(name) for name in wanted)
 
 
 @torch.no_grad()

@@ -60,3 +60,10 @@ def test_a_teacher_of_other_settings_does_not_fit() -> None:
     teacher = teacher_of(learner.policy, VECTOR)
     name = next(name for name, tensor in teacher.items() if tensor.ndim == 2)
     assert not fits({**teacher, name: teacher[name][:1]}, learner.policy, VECTOR)
+
+
+def test_a_teacher_that_lacks_a_parameter_does_not_fit() -> None:
+    learner = learner_for(VECTOR)
+    teacher = teacher_of(learner.policy, VECTOR)
+    del teacher["core.weight_hidden"]
+    assert not fits(teacher, learner.policy, VECTOR)
