@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.spaces import ObservationKind, SpacePair
+from envs.spaces import ObservationKind, ObservationSpec, SpacePair
 from memory.connection import from_json
 from memory.errors import ArchiveError, CorruptFileError
 from memory.exchange.archive import ArchivedFamily, ArchivedTrial
@@ -67,13 +67,22 @@ def _fits(episode: EpisodeRecord, spaces: SpacePair) -> bool:
     rewards, observations = episode.rewards, episode.observations
     if rewards.ndim != 1 or len(rewards) == 0 or rewards.dtype.kind != "f" or not np.isfinite(rewards).all():
         return False
-    if observations.shape != (len(rewards) + 1, spaces.observation.width) or not np.isfinite(observations).all():
+    if observations.shape != (len(rewards) + 1, spaces.observation.width):
         return False
     if (observations.dtype.name == "uint8") != (spaces.observation.dtype == "uint8"):
+        return False
+    if not np.isfinite(_numbers(observations, spaces.observation)).all():
         return False
     if spaces.observation.kind is ObservationKind.DISCRETE and not _are_indices(observations, spaces.observation.size):
         return False
     return _has_fitting_actions(episode, spaces) and _has_fitting_decisions(episode)
+
+
+def _numbers(observations: np.ndarray[Any, Any], spec: ObservationSpec) -> np.ndarray[Any, Any]:
+    """Return the numbers of observations; of those with images the bytes before the images, which hold float32."""
+    if not spec.images:
+        return observations
+    return np.ascontiguousarray(observations[:, : spec.numbers_bytes]).view(np.float32)
 
 
 def _has_fitting_actions(episode: EpisodeRecord, spaces: SpacePair) -> bool:

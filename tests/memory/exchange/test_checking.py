@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
+from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
 from memory.errors import ArchiveError
 from memory.exchange.archive import ArchivedFamily, ArchiveHeader, ArchiveWriter
 from memory.exchange.importing import import_trials
@@ -26,6 +26,12 @@ from tests.memory.making import make_episode
 CELLS = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=3),
     action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
+)
+FILM = SpacePair(
+    observation=ObservationSpec(
+        kind=ObservationKind.IMAGE, size=1, images=(ImageShape(height=2, width=2, channels=1),)
+    ),
+    action=CELLS.action,
 )
 HUGE = b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + b"\x01\x00\x00"
 """A zstd frame that records a content of a tebibyte."""
@@ -81,6 +87,14 @@ def test_an_episode_that_learning_cannot_use_is_refused(
 ) -> None:
     path = tmp_path / "wrong.learnd"
     write(path, family_with(), trial_of(), pack_episode(spoil(make_episode())))
+    refused(path)
+
+
+def test_a_number_beside_an_image_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    path, good = tmp_path / "wrong.learnd", make_episode()
+    observations = np.zeros((len(good.rewards) + 1, FILM.observation.width), np.uint8)
+    observations[1, :4] = np.array([np.nan], np.float32).view(np.uint8)
+    write(path, family_with(spaces=FILM.to_json()), trial_of(), pack_episode(replace(good, observations=observations)))
     refused(path)
 
 
