@@ -250,3 +250,12 @@ def test_a_reservoir_of_large_images_has_fewer_slots() -> None:
     reservoir = Reservoir(spaces=large)
     assert reservoir.num_slots == 10
     assert reservoir.next_slots(12) == [*range(10), 0, 1]
+
+
+def test_a_repair_sends_a_beat_before_it_measures_each_family() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR, times=1)
+    beats: list[str] = []
+    rehearsal.begin_repair(["scripted"], progress=lambda: beats.append("beat"))
+    assert len(beats) == len(rehearsal.losses) == 1
