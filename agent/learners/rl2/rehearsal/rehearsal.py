@@ -292,10 +292,7 @@ class Rehearsal:
         return others, tuple(measured)
 
     def begin_repair(self, names: Sequence[str], *, progress: Callable[[], object] = _always) -> RehearsalSlice:
-        """Measure every family, each after a call of ``progress``, and prepare the rehearsal of those that lose most.
-
-        The given families come first.
-        """
+        """Measure every family, each after a call of ``progress``; prepare the given ones and those that lose most."""
         for name in self.losses:
             progress()
             self.losses[name] = self.measure(name)
