@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from tests.command_line import run_command
 from tests.scrape import Samples, samples_of
 
 READY_TIMEOUT_S = 60.0
@@ -116,6 +117,12 @@ class Service:
         except urllib.error.HTTPError as answer:
             return answer.code, answer.read().decode()
 
+    def api(self, path: str) -> Any:
+        """Return the answer of /api/v1. Polling this is cheaper than a command of the CLI."""
+        status, body = self.get(f"/api/v1/{path}")
+        assert status == 200, body
+        return json.loads(body)
+
     def metrics(self, name: str = "") -> Samples:
         """Return the samples of /metrics whose names begin with ``name``, by name and labels."""
         return samples_of(self.get("/metrics")[1], name)
@@ -126,15 +133,9 @@ class Service:
 
     def learnd(self, *arguments: str) -> Any:
         """Run a command of the CLI on the data folder; returns its --json answer."""
-        answer = subprocess.run(
-            [sys.executable, "-m", "agent.cli", *arguments, "--json", "--data-dir", str(self.folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, "LEARND_SERVICE__LISTEN": f"127.0.0.1:{self.port}"},
-        )
-        assert answer.returncode == 0, answer.stderr + answer.stdout
+        environment = {"LEARND_SERVICE__LISTEN": f"127.0.0.1:{self.port}"}
+        answer = run_command(self.folder, *arguments, "--json", environment=environment)
+        assert answer.exit_code == 0, answer.stderr + answer.stdout
         return json.loads(answer.stdout)
 
     def status(self) -> dict[str, Any]:

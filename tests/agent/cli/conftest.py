@@ -15,6 +15,7 @@ from agent.cli.main import app
 from agent.config import paths
 from memory.folder import DataFolder
 from tests.agent.cli.filled_store import fill
+from tests.command_line import run_command
 
 
 class Learnd:
@@ -25,9 +26,7 @@ class Learnd:
 
     def __call__(self, *arguments: str, code: int = 0) -> Result:
         """Run a command and check its exit status."""
-        result = CliRunner().invoke(app, ["--data-dir", str(self.folder), *arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = run_command(self.folder, *arguments)
         assert result.exit_code == code, f"{result.exit_code}: {result.stdout}{result.stderr}"
         return result
 

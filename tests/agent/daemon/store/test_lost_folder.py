@@ -19,6 +19,7 @@ from memory.folder import DataFolder
 from memory.records import JobKind
 from memory.store import Store
 from tests.agent.daemon.daemon_process import QUICK, ROOT, DaemonProcess, until
+from tests.command_line import run_command
 
 BUSY = QUICK + '[jobs]\nprune = "1s"\nbackup = "1s"\n'
 SEVERAL_LOOKS_S = 10.0
@@ -220,15 +221,18 @@ def refused(folder: DataFolder, *options: str) -> str:
     return str(errors[-1])
 
 
-def cli(folder: DataFolder, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agent.cli", *arguments, "--data-dir", str(folder.path)],
+def status_in_a_process(folder: DataFolder) -> str:
+    """Run `learnd status --json`, which begins on a path of its own, as a process; return what it says."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "agent.cli", "status", "--json", "--data-dir", str(folder.path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
+    assert answer.returncode == 1
+    return answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize("lose", [remove, empty])
@@ -239,17 +243,20 @@ def test_a_start_beside_a_lost_database_ends_and_the_backup_leads_back(
     files = names_in(practised.parameters_path)
     assert "learnd memory restore newest" in refused(practised)
     assert names_in(practised.parameters_path) >= files
+    answers = [status_in_a_process(practised)]
     for arguments in (("status",), ("status", "--json"), ("env", "list"), ("memory", "stats"), ("schedule", "list")):
-        answer = cli(practised, *arguments)
-        assert answer.returncode == 1
-        assert "learnd memory restore newest" in answer.stdout + answer.stderr
-        assert "no data yet" not in answer.stdout + answer.stderr
-    checks = json.loads(cli(practised, "doctor", "--json").stdout)["checks"]
+        answer = run_command(practised.path, *arguments)
+        assert answer.exit_code == 1
+        answers.append(answer.stdout + answer.stderr)
+    for said in answers:
+        assert "learnd memory restore newest" in said
+        assert "no data yet" not in said
+    checks = json.loads(run_command(practised.path, "doctor", "--json").stdout)["checks"]
     (store,) = [check for check in checks if check["check"] == "store"]
     assert store["verdict"] == "fail"
     assert "learnd memory restore newest" in store["hint"]
-    restored = cli(practised, "memory", "restore", "newest")
-    assert restored.returncode == 0, restored.stderr
+    restored = run_command(practised.path, "memory", "restore", "newest")
+    assert restored.exit_code == 0, restored.stderr
     with DaemonProcess(practised.path) as service:
         assert service.metric("learnd_trials_total", family="bandits") > 0
 
@@ -272,11 +279,11 @@ def test_the_database_of_another_store_is_refused(practised: DataFolder, tmp_pat
     Store.open(other).close()
     practised.store_path.write_bytes(other.store_path.read_bytes())
     assert "UUID" in refused(practised)
-    checks = json.loads(cli(practised, "doctor", "--json").stdout)["checks"]
+    checks = json.loads(run_command(practised.path, "doctor", "--json").stdout)["checks"]
     (identity,) = [check for check in checks if check["check"] == "store identity"]
     assert identity["verdict"] == "fail"
     assert "learnd memory restore newest" in identity["hint"]
-    assert cli(practised, "status").returncode == 0
+    assert run_command(practised.path, "status").exit_code == 0
 
 
 def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""Commands of the CLI in the test's process: a process for each takes half a second to start, and two with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from agent.cli.main import app
+
+
+def run_command(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    """Run a command on a data folder; raise what it does not handle.
+
+    Args:
+        folder: the data folder.
+        arguments: the command and its options.
+        environment: variables of the environment, for the time of the command.
+    """
+    result = CliRunner(env=environment).invoke(app, ["--data-dir", str(folder), *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
