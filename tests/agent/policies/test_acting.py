@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,10 @@ from memory.folder import DataFolder
 from memory.records import TrialRecord
 from memory.retrieval.recall import RecalledTrials
 from memory.store import Store
+from tests.agent.conftest import LEARNED_GROUP
 from tests.agent.trainer.conftest import feed_bandits, practise, sessions
+
+pytestmark = LEARNED_GROUP
 
 
 class OneArmPays(gym.Env[np.int64, np.int64]):
@@ -46,18 +48,6 @@ class OneArmPays(gym.Env[np.int64, np.int64]):
         return np.int64(0), float(action == self._arm), True, False, {}
 
 
-@contextmanager
-def practised_store(folder: Path, *, updates: int) -> Iterator[Store]:
-    """Yield a store whose family was practised and published."""
-    with Store.open(DataFolder(folder / "store")) as store, sessions() as open_session:
-        family = feed_bandits(store)
-        session = open_session(store)
-        for _ in range(updates):
-            practise(session, family, reason="test")
-        consolidate(session)
-        yield store
-
-
 def published_file(store: Store) -> Path:
     version = store.initializations.current()
     assert version is not None
@@ -67,14 +57,22 @@ def published_file(store: Store) -> Path:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file of a policy after one update."""
-    with practised_store(tmp_path_factory.mktemp("published"), updates=1) as store:
+    folder = DataFolder(tmp_path_factory.mktemp("published") / "store")
+    with Store.open(folder) as store, sessions() as open_session:
+        session, family = open_session(store), feed_bandits(store)
+        practise(session, family, reason="test")
+        consolidate(session)
         yield published_file(store)
 
 
 @pytest.fixture(scope="module")
-def store_of_learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """The store of a policy that learned three arms."""
-    with practised_store(tmp_path_factory.mktemp("learned"), updates=40) as store:
+def store_of_learned(
+    learned_bandits: Callable[[Path], DataFolder], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """The store of a published policy that learned three arms."""
+    folder = learned_bandits(tmp_path_factory.mktemp("published") / "store")
+    with Store.open(folder) as store, sessions() as open_session:
+        consolidate(open_session(store))
         yield store
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -15,10 +18,10 @@ from envs.tensor.bandits import bandit_spaces
 from memory.folder import DataFolder
 from memory.records import CurveMetric, Family, FamilyState
 from memory.store import Store
+from tests.agent.conftest import LEARNED_GROUP
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
 
-UPDATES = 40
-"""Updates after which the policy knows the bandits."""
+pytestmark = LEARNED_GROUP
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,12 @@ def _soon_learned(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(f"agent.learners.rl2.{module}.{name}", value)
 
 
+@pytest.fixture
+def folder(learned_bandits: Callable[[Path], DataFolder], tmp_path: Path) -> DataFolder:
+    """Return the data folder of a policy that knows the bandits."""
+    return learned_bandits(tmp_path / "store")
+
+
 def deceive(session: TrainerSession) -> None:
     """Let the policy of all families take the worst arm for the best."""
     with torch.no_grad():
@@ -45,9 +54,6 @@ def phase_of(session: TrainerSession, family: Family) -> Phase:
 
 def a_family_apart(store: Store, session: TrainerSession) -> Family:
     """Return a family whose first practice has failed."""
-    first = feed_bandits(store)
-    for _ in range(UPDATES):
-        practise(session, first, reason="test")
     deceive(session)
     family = feed_bandits(store, "again")
     practise(session, family, reason="test")
@@ -76,15 +82,16 @@ def test_a_family_whose_first_practice_fails_is_learned_apart(store: Store, open
 
 
 def test_trials_with_fewer_episodes_count_as_if_they_had_all(
-    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[torch.Tensor] = []
     monkeypatch.setattr(
         "agent.learners.rl2.specialist.Specialists.note_returns", lambda _self, _name, returns: noted.append(returns)
     )
-    session, family = open_session(store), feed_bandits(store)
-    monkeypatch.setattr(type(session.learner), "num_episodes", lambda *_: 2)  # of five
-    practise(session, family, reason="test")
+    with Store.open(DataFolder(tmp_path / "new")) as store:
+        session, family = open_session(store), feed_bandits(store)
+        monkeypatch.setattr(type(session.learner), "num_episodes", lambda *_: 2)  # of five
+        practise(session, family, reason="test")
     assert len(noted) == 1
     assert 1.5 < float(noted[0].mean()) < 3.5  # about 2.5 for random actions, of which two episodes give 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +21,16 @@ from envs.kinds import FamilyKind
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobOutcome
 from memory.store import Store
+from tests.agent.conftest import LEARNED_GROUP
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
 
-UPDATES = 24
+pytestmark = LEARNED_GROUP
+
+
+@pytest.fixture
+def folder(learned_bandits: Callable[[Path], DataFolder], tmp_path: Path) -> DataFolder:
+    """Return the data folder of a policy that learned three arms."""
+    return learned_bandits(tmp_path / "store")
 
 
 def lose(session: TrainerSession) -> None:
@@ -42,14 +50,11 @@ def _stored_trials_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def learned(store: Store, folder: DataFolder, open_session: SessionMaker) -> tuple[TrainerSession, Family]:
     """Return a session that has published what it learned and then lost it, with much time for a repair."""
     session = open_session(store)
-    family = feed_bandits(store)
-    for _ in range(UPDATES):
-        practise(session, family, reason="test")
     assert consolidate(session)[1]["outcome"] == "published"
     settings = settings_for(folder.path, practise={"slice_s": 60.0, "wait_s": 600.0, "rehearsal": True})
     session = open_session(store, settings=settings)
     lose(session)
-    return session, store.families.get(family.name)
+    return session, store.families.get("bandits")
 
 
 def test_a_family_that_fell_in_its_own_practice_is_learned_again_from_the_published_policy(
@@ -87,10 +92,8 @@ def test_a_family_that_cannot_be_played_is_not(store: Store, folder: DataFolder,
     assert not session.practice_of(family).repair([store.families.get(family.name)], base=None)
 
 
-def practised_once(store: Store, open_session: SessionMaker) -> tuple[TrainerSession, Family]:
-    session, family = open_session(store), feed_bandits(store)
-    practise(session, family, reason="test")
-    return session, store.families.get(family.name)
+def opened(store: Store, open_session: SessionMaker) -> tuple[TrainerSession, Family]:
+    return open_session(store), store.families.get("bandits")
 
 
 def repair_with(session: TrainerSession, play: Callable[[Family], PlayedTrials | None]) -> Repair:
@@ -125,7 +128,7 @@ def fail(_family: Family) -> None:
 def test_a_repair_that_cannot_end_leaves_the_state_of_the_last_commit(
     store: Store, open_session: SessionMaker, is_removed: bool
 ) -> None:
-    session, family = practised_once(store, open_session)
+    session, family = opened(store, open_session)
     before, next_task = session.learner.to_tensors(), dict(session.next_task)
     lose(session)
 
@@ -141,7 +144,7 @@ def test_a_repair_that_cannot_end_leaves_the_state_of_the_last_commit(
 
 
 def test_a_family_that_a_specialist_plays_is_not_played_for_a_repair(store: Store, open_session: SessionMaker) -> None:
-    session, family = practised_once(store, open_session)
+    session, family = opened(store, open_session)
     again = feed_bandits(store, "again")
     session.learner._families[learner_name(family)].num_updates = SETTLED_UPDATES
     practise(session, again, reason="test")
