@@ -26,7 +26,7 @@ SMALL = """
 [practise]
 slice_s = 0.05
 [jobs]
-evaluate = "5s"
+evaluate = "2s"
 consolidate = "1h"
 [rl2]
 hidden_size = 16
