@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 from collections.abc import Generator
@@ -29,6 +30,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+TESTS_BETWEEN_FREEZES = 100
+_tests_run = itertools.count(1)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Leave the modules and the tests out of garbage collections, which take half a second each with them."""
@@ -38,3 +43,11 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Leave out of garbage collections what earlier tests loaded and keep, too: a full one grew to 0.15 s with it."""
+    if next(_tests_run) % TESTS_BETWEEN_FREEZES == 0:
+        gc.collect()
+        gc.freeze()

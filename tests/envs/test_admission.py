@@ -26,7 +26,7 @@ from tests.envs.families import LIMITS, broken, family, sound
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs.admission, "QUICK", Effort(enough_s=0.3, spaces_s=0.05))
+    monkeypatch.setattr(envs.admission, "QUICK", Effort(enough_s=0.05, spaces_s=0.05))
 
 
 @pytest.mark.parametrize("spec", default_stream(), ids=lambda spec: spec.name)
