@@ -44,6 +44,9 @@ class Ended:
     data: DataFolder
 
 
+pytestmark = pytest.mark.xdist_group("ended trainer")  # one process is started for both tests
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """A trainer process that practised a family and was stopped."""

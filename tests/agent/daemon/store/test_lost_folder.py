@@ -194,6 +194,10 @@ def test_a_learner_whose_daemon_lives_is_waited_for_and_not_killed(tmp_path: Pat
         holder.communicate()
 
 
+STOPPED_GROUP = pytest.mark.xdist_group("stopped service")
+"""The mark of tests on the folder of a service that was stopped, so that it practises once for all of them."""
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data folder of a service that practised, made a backup and was stopped."""
@@ -235,6 +239,7 @@ def status_in_a_process(folder: DataFolder) -> str:
     return answer.stdout + answer.stderr
 
 
+@STOPPED_GROUP
 @pytest.mark.parametrize("lose", [remove, empty])
 def test_a_start_beside_a_lost_database_ends_and_the_backup_leads_back(
     practised: DataFolder, lose: Callable[[Path], None]
@@ -261,6 +266,7 @@ def test_a_start_beside_a_lost_database_ends_and_the_backup_leads_back(
         assert service.metric("learnd_trials_total", family="bandits") > 0
 
 
+@STOPPED_GROUP
 def test_new_begins_a_store_in_the_place_of_a_lost_one_and_is_refused_for_an_intact_one(practised: DataFolder) -> None:
     assert "the folder has an intact store" in refused(practised, "--new")
     assert list(practised.path.glob("replaced-*")) == []
@@ -274,6 +280,7 @@ def test_new_begins_a_store_in_the_place_of_a_lost_one_and_is_refused_for_an_int
         assert names_in(practised.backups_path) >= backups
 
 
+@STOPPED_GROUP
 def test_the_database_of_another_store_is_refused(practised: DataFolder, tmp_path: Path) -> None:
     other = DataFolder(tmp_path / "other")
     Store.open(other).close()

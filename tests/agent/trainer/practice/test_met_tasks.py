@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from memory.records import CurveMetric, Family
 from memory.retrieval.key_upkeep import KeyUpkeep, recall_among
 from memory.retrieval.recall import TaskRecall
 from memory.store import Store
-from tests.agent.trainer.conftest import practise, settings_for
+from tests.agent.trainer.conftest import practise, sessions, settings_for
 from tests.agent.trainer.practice.test_recurring_practice import LAKES
 
 NUM_TASKS = 4
@@ -33,10 +34,32 @@ ACTIONS = Variation(
 """The meaning of each direction differs from task to task, and no first observation shows it."""
 
 
+MET_GROUP = pytest.mark.xdist_group("met tasks")
+"""The mark of tests of a session that has met its tasks, so that it practises once for all of them."""
+
+
+@pytest.fixture(scope="module")
+def met(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data folder of a session that has practised a lake in tasks that all begin alike, with trials of each.
+
+    Tests work on copies.
+    """
+    folder = DataFolder(tmp_path_factory.mktemp("met") / "store")
+    with Store.open(folder) as store, sessions() as open_session:
+        practised(store, folder, open_session, num_slices=8)
+    return folder.path
+
+
+@pytest.fixture
+def folder(met: Path, tmp_path: Path) -> DataFolder:
+    """Return a copy of that folder."""
+    return DataFolder(Path(shutil.copytree(met, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))))
+
+
 @pytest.fixture
 def session(store: Store, folder: DataFolder, open_session: Callable[..., TrainerSession]) -> TrainerSession:
-    """Return a session that has practised a lake in tasks that all begin alike, and stored trials of each."""
-    return practised(store, folder, open_session, num_slices=8)
+    """Return a session that goes on there."""
+    return open_session(store, settings=settings_for(folder.path))
 
 
 def practised(
@@ -76,6 +99,7 @@ def recognised(session: TrainerSession, family: Family, recall: TaskRecall) -> t
     return met.numbers.tolist(), recognition
 
 
+@MET_GROUP
 def test_the_first_steps_recall_the_task_where_all_tasks_begin_alike(store: Store, session: TrainerSession) -> None:
     numbers, recognition = recognised(session, lakes(store), KeyUpkeep.of(store).recall(lakes(store)))
     recalled = [{trial.task["index"] for trial in found.trials} for found in recognition.recalled]
@@ -83,6 +107,7 @@ def test_the_first_steps_recall_the_task_where_all_tasks_begin_alike(store: Stor
     assert min(found.likeness for found in recognition.recalled) > 0.5
 
 
+@MET_GROUP
 def test_a_task_that_was_never_met_is_not_believed_to_be_a_met_one(store: Store, session: TrainerSession) -> None:
     family, new = lakes(store), 0
     stored = [store.trials.load(row.id) for row in store.trials.of_family("lakes", limit=1_000, newest_first=False)]
@@ -94,6 +119,7 @@ def test_a_task_that_was_never_met_is_not_believed_to_be_a_met_one(store: Store,
     assert min(found for number, found in likeness.items() if number != new) > 0.5
 
 
+@MET_GROUP
 def test_a_recall_does_not_see_the_trials_that_are_stored_after_it_began(store: Store, session: TrainerSession) -> None:
     family = lakes(store)
     recall, before = KeyUpkeep.of(store).recall(family), stored_seeds(store)
@@ -126,6 +152,7 @@ def test_an_evaluation_after_a_restart_gives_the_same_returns_of_met_tasks(
     assert found[0] == found[1]
 
 
+@MET_GROUP
 def test_recognition_is_without_noise_of_its_own(store: Store, session: TrainerSession) -> None:
     """The noise of actions is drawn as before, whatever is recalled within a trial."""
     tasks = session.environments.tasks_of(lakes(store))

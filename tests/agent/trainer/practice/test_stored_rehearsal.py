@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from agent.trainer.session import TrainerSession
 from memory.folder import DataFolder
 from memory.records import CurveMetric, FamilyState, JobOutcome
 from memory.store import Store
-from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, settings_for
+from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, sessions, settings_for
 
 SLICES_TO_LEARN = 12
 """Slices of one update after which a policy that always pulls the first arm falls by more than the gate tolerates."""
@@ -100,6 +103,32 @@ def test_rehearsal_can_be_switched_off(store: Store, folder: DataFolder, open_se
     assert share.point.value < 0.01
 
 
+REPAIRS_GROUP = pytest.mark.xdist_group("repairs")
+"""The mark of tests of two families that were learned, so that they are practised once for all of them."""
+
+
+@pytest.fixture(scope="module")
+def two_learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data folder of a session that has learned and published two families. Tests work on copies."""
+    folder = DataFolder(tmp_path_factory.mktemp("learned") / "store")
+    with Store.open(folder) as store, sessions() as open_session:
+        session = open_session(store)
+        gone, played = (feed_bandits(store, name) for name in ("gone", "played"))
+        for _ in range(SLICES_TO_LEARN):
+            for family in (played, gone):  # in this order, so that the published version has lost nothing of the latter
+                practise(session, family, reason="test")
+        assert consolidate(session)[1]["outcome"] == "published"
+    return folder.path
+
+
+@pytest.fixture
+def learned(two_learned: Path, tmp_path: Path) -> Iterator[Store]:
+    """Return a store with two families that were learned and published."""
+    path = Path(shutil.copytree(two_learned, tmp_path / "learned", ignore=shutil.ignore_patterns("*.lock")))
+    with Store.open(DataFolder(path)) as store:
+        yield store
+
+
 @pytest.fixture
 def _repair_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a repair end at a loss that it reaches, not when its time is up.
@@ -115,24 +144,17 @@ def with_time_to_repair(folder: DataFolder) -> Settings:
     return settings_for(folder.path, practise={"slice_s": 60.0, "rehearsal": True})
 
 
+@REPAIRS_GROUP
 @pytest.mark.usefixtures("_repair_that_ends")
-def test_a_candidate_that_falls_is_repaired_before_it_is_rejected(
-    store: Store, folder: DataFolder, open_session: SessionMaker
-) -> None:
-    session = open_session(store)
-    first, second = (feed_bandits(store, name) for name in ("first", "second"))
-    for _ in range(SLICES_TO_LEARN):
-        practise(session, first, reason="test")
-        practise(session, second, reason="test")
-    assert consolidate(session)[1]["outcome"] == "published"
-    session = open_session(store, settings=with_time_to_repair(folder))
-    before = session.learner_steps, store.checkpoints.num_learner_steps()
+def test_a_candidate_that_falls_is_repaired_before_it_is_rejected(learned: Store, open_session: SessionMaker) -> None:
+    session = open_session(learned, settings=with_time_to_repair(learned.folder))
+    before = learned.checkpoints.num_learner_steps()
     lose(session)
     outcome, report = consolidate(session)
     assert outcome is JobOutcome.SUCCEEDED
     assert report["outcome"] in {"published", "unchanged"}, report["reason"]
-    assert store.checkpoints.num_learner_steps() > before[1]
-    restored = open_session(store)
+    assert learned.checkpoints.num_learner_steps() > before
+    restored = open_session(learned)
     before_tensors, after_tensors = session.learner.to_tensors(), restored.learner.to_tensors()
     assert [name for name in before_tensors if not torch.equal(before_tensors[name], after_tensors[name])] == []
 
@@ -169,20 +191,15 @@ def test_a_family_that_cannot_be_played_is_judged_by_its_stored_trials(
     session.learner.load_initialization(tensors)
 
 
+@REPAIRS_GROUP
 @pytest.mark.usefixtures("_repair_that_ends")
 def test_a_candidate_that_forgets_a_family_that_cannot_be_played_is_repaired(
-    store: Store, folder: DataFolder, open_session: SessionMaker
+    learned: Store, open_session: SessionMaker
 ) -> None:
-    session = open_session(store)
-    gone, played = (feed_bandits(store, name) for name in ("gone", "played"))
-    for _ in range(SLICES_TO_LEARN):
-        for family in (played, gone):  # in this order, so that the published version has lost nothing of the latter
-            practise(session, family, reason="test")
-    consolidate(session)
-    session = open_session(store, settings=with_time_to_repair(folder))
-    store.families.set_state("gone", FamilyState.QUARANTINED, reason="test", quarantined_until=4e9)
+    session = open_session(learned, settings=with_time_to_repair(learned.folder))
+    learned.families.set_state("gone", FamilyState.QUARANTINED, reason="test", quarantined_until=4e9)
     lose(session)
-    name = learner_name(gone)
+    name = learner_name(learned.families.get("gone"))
     lost = session.rehearsal.measure(name)
     _outcome, report = consolidate(session)
     assert session.rehearsal.measure(name) < lost / 5
