@@ -36,13 +36,13 @@ def learned(scale: float, *, lengths: tuple[int, ...] = (12,), limit: int | None
     return sum(returns[-3:]) / 3, learner
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize("limit", [20, 100_000], ids=["whole trials", "segments"])
-def test_small_and_large_rewards_are_learned_as_rewards_of_usual_size_are(scale: float, limit: int) -> None:
+def test_small_and_large_rewards_are_learned_as_rewards_of_usual_size_are(limit: int) -> None:
     usual, _ = learned(1.0, limit=limit)
-    found, _ = learned(scale, limit=limit)
     assert usual > 9.0  # 6 for random actions, 12 for the best
-    assert found == pytest.approx(usual, abs=1.5)
+    for scale in (1e-6, 1e6):
+        found, _ = learned(scale, limit=limit)
+        assert found == pytest.approx(usual, abs=1.5), scale
 
 
 def test_a_critic_measures_unusual_rewards_in_a_power_of_two() -> None:
