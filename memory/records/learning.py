@@ -130,8 +130,8 @@ class LearnerStep:
         points_of_others: curve points of other families, by their names. Families that were removed are left out.
         started_at, finished_at: wall-clock times.
         detail: JSON values for the record (settings, seed, reason for the choice of the family).
-        teacher: the policy's parameters and scales after the step, to which rehearsal holds the family from here on;
-            None leaves the family's teacher as it is.
+        teacher: parameters and scales of the policy to which rehearsal holds the family from here on; None leaves the
+            family's teacher as it is.
     """
 
     family: str

@@ -31,8 +31,8 @@ class Reservoir:
         spaces: the family's pair of spaces.
         trials: by slot, the oldest first.
         retention: which trials are kept.
-        teacher: the policy after the family's last practice (:mod:`agent.learners.rl2.rehearsal.teachers`); None if it
-            is not known. Then trials count with the distributions that they were played with.
+        teacher: the policy to which the family is held (:mod:`agent.learners.rl2.rehearsal.teachers`); None if it is
+            not known. Then trials count with the distributions that they were played with.
         measured: the trials by which the family was measured since it was last taught, with the teacher's decisions.
     """
 

@@ -1,4 +1,6 @@
-"""Teachers: the policy as it was when a family was practised last. Rehearsal holds the present policy to it.
+"""Teachers: the policies to which rehearsal holds the present one, each for one family.
+
+A family's teacher is the policy after its last practice, or the published version after a repair.
 
 The trials of a reservoir were played while the family was being learned, so the distributions that their actions were
 drawn from differ from one trial to the next, and are worse than the last ones. The teacher decides anew at all of their
