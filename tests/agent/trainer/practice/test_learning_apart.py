@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from agent.config.settings import Settings
-from agent.learners.rl2.learner import SETTLED_UPDATES
 from agent.learners.rl2.specialist import Phase
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.evaluate import evaluate
@@ -167,10 +166,7 @@ def test_without_rehearsal_no_family_is_learned_apart(
 def test_a_family_is_not_learned_apart_after_rehearsal_was_switched_off(
     store: Store, folder: DataFolder, open_session: SessionMaker
 ) -> None:
-    session, first = open_session(store), feed_bandits(store)
-    practise(session, first, reason="test")
-    session.learner._families[learner_name(first)].num_updates = SETTLED_UPDATES
-    family = feed_bandits(store, "again")
+    session, family = open_session(store), feed_bandits(store, "again")
     practise(session, family, reason="test")
     assert session.specialists.to_meta()["attempts"].keys() == {learner_name(family)}
     settings: Settings = settings_for(folder.path, practise={"slice_s": 1e-6, "wait_s": 600.0, "rehearsal": False})
