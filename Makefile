@@ -53,9 +53,9 @@ install:          ## Install learnd as a service: sudo make install (ARGS="--use
 	$(PYTHON) -B -m agent.service $(ARGS)
 
 # Two processes more than there are cores, because many tests wait for other processes. A group (`xdist_group`) shares a
-# live service; groups start one after the other (`tests/groups.py`), and all other tests go to whichever process is free.
+# live service; groups start first, and all other tests go to whichever process is free.
 test: $(STAMP)    ## Run the default test suite in parallel (TEST_PROCESSES=N sets the number of processes).
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 lint: $(STAMP)    ## Run the static checks: ruff, mypy, import-linter.
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests.groups import spread_out
 from tests.shape_checks import install
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -44,13 +43,6 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Spread out the groups of tests in a parallel run."""
-    if hasattr(config, "workerinput"):
-        items[:] = spread_out(items)
 
 
 @pytest.hookimpl(trylast=True)

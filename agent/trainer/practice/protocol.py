@@ -146,7 +146,7 @@ class Practice(Protocol):
             whether the learner changed.
 
         Raises:
-            JobInterruptedError: the daemon has requested a stop; the state is that of the last commit.
+            JobInterruptedError: the daemon has requested a stop; nothing was changed.
         """
         ...
 
