@@ -19,15 +19,17 @@ help:             ## Say what can be made.
 setup: $(STAMP)   ## Make .venv with the locked versions.
 
 # The versions of the lock, and torch exactly: left to another package's range, pip would take the newest CUDA build.
-# torch, a third of the work, is unpacked beside the rest. The lock lists what the CPU build needs; the second install of
-# torch adds what a build for GPUs needs besides.
+# torch and two halves of the rest are unpacked side by side. The lock lists what the CPU build needs; the second install
+# of torch adds what a build for GPUs needs besides.
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+PIP_INSTALL_LISTED := $(PIP_INSTALL) --no-deps --requirement /dev/stdin
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	torch="$$(grep '^torch==' requirements.lock)"; \
 	$(PIP_INSTALL) --no-deps "$$torch" & unpacked=$$!; \
-	grep -v '^torch==' requirements.lock | $(PIP_INSTALL) --no-deps --requirement /dev/stdin && wait $$unpacked && \
-	$(PIP_INSTALL) "$$torch"
+	awk 'NR % 2 == 0 && !/^torch==/' requirements.lock | $(PIP_INSTALL_LISTED) & first_half=$$!; \
+	awk 'NR % 2 == 1 && !/^torch==/' requirements.lock | $(PIP_INSTALL_LISTED) && \
+	wait $$first_half && wait $$unpacked && $(PIP_INSTALL) "$$torch"
 	$(PIP_INSTALL) --no-deps --editable .
 	$(BIN)/pip check --quiet
 	@touch $(STAMP)
