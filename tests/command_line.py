@@ -1,4 +1,7 @@
-"""Commands of the CLI in the test's process: a process for each takes half a second to start, and two with torch."""
+"""Commands of the CLI, run in the test's process.
+
+A process for a command takes half a second to start, and two seconds if it loads torch.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def show_check(out: PlainConsole, values: Mapping[str, Any]) -> None:
 
 def report_lines(values: Mapping[str, Any]) -> list[str]:
     """Return what was measured, one line a subject, without what is unknown."""
-    is_few_shot = values["spec"]["source"] == FamilyKind.FEW_SHOT
+    is_few_shot = _is_few_shot(values)
     lines = []
     if values["spaces"] is not None:
         described = shapes_text(values["spaces"]) if is_few_shot else spaces_text(values["spaces"])
@@ -150,8 +150,12 @@ def _returns_text(values: Mapping[str, Any]) -> str:
     return f"returns: {_zero_text(values)} earns {random} and scores 0; {reference}"
 
 
+def _is_few_shot(values: Mapping[str, Any]) -> bool:
+    return bool(values["spec"]["source"] == FamilyKind.FEW_SHOT)
+
+
 def _zero_text(values: Mapping[str, Any]) -> str:
     """Say what earns the return of score 0."""
-    if values["spec"]["source"] != FamilyKind.FEW_SHOT:
+    if not _is_few_shot(values):
         return "a trial with random actions"
     return "answering by chance" if values["spaces"]["is_classification"] else "the best constant answer"

@@ -80,7 +80,7 @@ def import_memory(
     """Add the trials of a file that the store does not have yet. learnd may run.
 
     The families of the file must be in the store, admitted, with the same spaces. If their environment or variations
-    differ, a note says so: the memory may then take other tasks for the same. The whole file is verified before the
+    differ, a note says so: the memory may then take different tasks for one. The whole file is verified before the
     first trial is added. Imported trials change no total and no learning curve.
     """
     from memory.exchange.importing import import_trials
@@ -92,7 +92,7 @@ def import_memory(
         )
     if report.declared_otherwise:
         names = ", ".join(report.declared_otherwise)
-        invocation.note(f"the environment or the variations were others in the store that wrote the file: {names}")
+        invocation.note(f"declared with another environment or other variations where the file was written: {names}")
     new, old = (sum(counts.values()) for counts in (report.imported, report.already_present))
     values = {"file": str(file.absolute()), **to_json_values(report)}
     invocation.answer(values, lambda out: out.print(f"{new} trials imported, {old} were there already"))

@@ -1,6 +1,6 @@
-"""The check of the parts of an archive: whoever reads one relies on their types, shapes and ranges.
+"""The check of the parts of an archive: import and recall rely on their types, shapes and ranges.
 
-Checksums tell that a part is as it was written, not that it was written by learnd.
+Checksums show that a part is as it was written, not that learnd wrote it.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class ImportReport:
     Attributes:
         imported: number of new trials by family.
         already_present: number of trials by family that the store had.
-        declared_otherwise: the families whose tasks are other ones in the store that wrote the archive, by their
-            environment, keyword arguments, variations or wrappers.
+        declared_otherwise: the families with another environment, other keyword arguments, variations or wrappers in
+            the store that wrote the archive.
         store: UUID of the store that wrote the archive.
     """
 
@@ -130,7 +130,7 @@ def _common_spaces(store: Store, path: Path, archived: ArchivedFamily) -> SpaceP
 
 
 def _is_declared_otherwise(store: Store, archived: ArchivedFamily) -> bool:
-    """Return whether the tasks of a family are other ones in the archive than in the store, as its spec says."""
+    """Return whether the spec of a family in the archive describes other tasks than its spec in the store."""
     spec = from_json(to_json(store.families.get(archived.name).require_spec().to_json()))
     return any(archived.spec.get(part) != spec.get(part) for part in _TASK_PARTS)
 

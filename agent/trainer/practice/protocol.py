@@ -38,7 +38,7 @@ class PublishedVersion:
     Attributes:
         initialization: its record.
         tensors: its parameters; None if its file is damaged.
-        played: the returns of RL²'s part on the gate's tasks by family, once they were played for these candidates.
+        played: by family, the returns of its RL² policy on the gate's tasks; empty until they are first asked for.
     """
 
     initialization: Initialization

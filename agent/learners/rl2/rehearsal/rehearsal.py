@@ -2,7 +2,7 @@
 
 L = mean over steps of KL(π_then(· | x_t, h_t) ‖ π(· | x_t, h_t)),  over whole stored trials, h_t unrolled from h_0 = 0
 
-π_then is the policy after the last practice of the trial's family, its teacher.
+π_then is the teacher of the trial's family (:mod:`agent.learners.rl2.rehearsal.teachers`).
 
 This is the behaviour cloning of CLEAR (Rolnick et al. 2019, arXiv:1811.11682, section 3) for the actor alone.
 Departures: whole trials, and steps in proportion to what is being lost, which trials that are never trained on measure.

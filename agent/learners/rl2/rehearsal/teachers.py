@@ -39,12 +39,16 @@ def for_spaces(tensors: Mapping[str, Tensor], spaces: SpacePair) -> dict[str, Te
 
 def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) -> bool:
     """Return whether a teacher has all parameters of a pair of spaces, in the shapes of a policy."""
-    shapes = {name: tensor.shape for name, tensor in policy.state_dict().items()}
+    own = policy.state_dict()
+    shapes = {name: tensor.shape for name, tensor in own.items()}
     if not covers(teacher, spaces) or any(shapes.get(name) != tensor.shape for name, tensor in teacher.items()):
         return False
-    own, others = f"{PAIRS}{spaces.key}.", (PAIRS,) if spaces.observation.images else (PAIRS, IMAGES)
-    wanted = (name for name in shapes if name.startswith(own) or not name.startswith(others))
-    return all(name in teacher or is_added_parameter(name) for name in wanted)
+    return all(name in teacher or _may_be_missing(name, spaces) for name in for_spaces(own, spaces))
+
+
+def _may_be_missing(name: str, spaces: SpacePair) -> bool:
+    """Return whether a policy can act in a pair of spaces without a parameter."""
+    return is_added_parameter(name) or (name.startswith(IMAGES) and not spaces.observation.images)
 
 
 @torch.no_grad()

@@ -29,6 +29,14 @@ def _published(session: TrainerSession) -> PublishedVersion:
     )
 
 
+def _with_a_version(store: Store, open_session: SessionMaker) -> tuple[TrainerSession, Family, PublishedVersion]:
+    """Return a session that has published what it learned of a family, the family and the version."""
+    session, family = open_session(store), feed_bandits(store)
+    practise(session, family, reason="test")
+    consolidate(session)
+    return session, family, _published(session)
+
+
 def _feed_five_arms(store: Store) -> Family:
     store.families.add(replace(BANDITS, name="five-arms", kwargs={"num_arms": 5}))
     return store.families.admit(
@@ -39,12 +47,8 @@ def _feed_five_arms(store: Store) -> Family:
 def test_environments_propose_the_learners_parameters_and_the_published_policy_as_a_last_resort(
     store: Store, open_session: SessionMaker
 ) -> None:
-    family = feed_bandits(store)
-    session = open_session(store)
+    session, family, base = _with_a_version(store, open_session)
     practise(session, family, reason="test")
-    consolidate(session)
-    practise(session, family, reason="test")
-    base = _published(session)
     proposals = session.practice_of(family).propose([family], base=base)
     assert [part.origin for part in proposals.parts] == ["current weights"]
     assert proposals.unchanged is not None
@@ -56,11 +60,7 @@ def test_environments_propose_the_learners_parameters_and_the_published_policy_a
 def test_a_published_policy_is_played_once_for_all_candidates_of_a_consolidation(
     store: Store, open_session: SessionMaker
 ) -> None:
-    family = feed_bandits(store)
-    session = open_session(store)
-    practise(session, family, reason="test")
-    consolidate(session)
-    base = _published(session)
+    session, family, base = _with_a_version(store, open_session)
     practice = session.practice_of(family)
     first = practice.propose([family], base=base)
     assert base.tensors is not None
