@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from memory.folder import DataFolder
 from memory.store import Store
+from tests.data_folders import copied
 
 LEARNED_GROUP = pytest.mark.xdist_group("learned bandits")
 """The mark of tests with a policy that learned bandits, so that one process trains it for all of them."""
@@ -29,6 +29,6 @@ def learned_bandits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path]
             practise(session, family, reason="test")
 
     def copy(path: Path) -> DataFolder:
-        return DataFolder(Path(shutil.copytree(folder.path, path, ignore=shutil.ignore_patterns("*.lock"))))
+        return copied(folder.path, path)
 
     return copy

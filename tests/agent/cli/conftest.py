@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from agent.config import paths
 from memory.folder import DataFolder
 from tests.agent.cli.filled_store import fill
 from tests.command_line import run_command
+from tests.data_folders import copied
 
 
 class Learnd:
@@ -61,7 +61,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def filled(template: Path, tmp_path: Path) -> DataFolder:
     """Return a data folder with six families that were practised and published."""
-    return DataFolder(Path(shutil.copytree(template, tmp_path / "learnd", ignore=shutil.ignore_patterns("*.lock"))))
+    return copied(template, tmp_path / "learnd")
 
 
 @pytest.fixture

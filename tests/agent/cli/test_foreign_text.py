@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from memory.folder import DataFolder
 from tests.agent.cli.commands import every_command
 from tests.agent.cli.hostile import FORGED, HOSTILE, MARKUP, fill_with_hostile_text, hidden_characters
 from tests.agent.cli.processes import enter
+from tests.data_folders import copied
 
 COMMANDS = every_command()
 ENCODINGS = ["utf-8", "latin-1", "ascii", "cp1252"]
@@ -77,11 +77,11 @@ def hostile_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hostile(hostile_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataFolder:
     """Return a data folder with hostile text, which the environment variables name."""
-    path = shutil.copytree(hostile_template, tmp_path / "learnd", ignore=shutil.ignore_patterns("*.lock"))
-    for name, value in {"LEARND_DATA_DIR": str(path), "LEARND_SERVICE__LISTEN": "127.0.0.1:0"}.items():
+    folder = copied(hostile_template, tmp_path / "learnd")
+    for name, value in {"LEARND_DATA_DIR": str(folder.path), "LEARND_SERVICE__LISTEN": "127.0.0.1:0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    return DataFolder(Path(path))
+    return folder
 
 
 def _called(words: tuple[str, ...]) -> str:

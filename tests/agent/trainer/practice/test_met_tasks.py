@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from memory.retrieval.recall import TaskRecall
 from memory.store import Store
 from tests.agent.trainer.conftest import practise, sessions, settings_for
 from tests.agent.trainer.practice.test_recurring_practice import LAKES
+from tests.data_folders import copied
 
 NUM_TASKS = 4
 ACTIONS = Variation(
@@ -53,7 +53,7 @@ def met(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(met: Path, tmp_path: Path) -> DataFolder:
     """Return a copy of that folder."""
-    return DataFolder(Path(shutil.copytree(met, tmp_path / "store", ignore=shutil.ignore_patterns("*.lock"))))
+    return copied(met, tmp_path / "store")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from memory.folder import DataFolder
 from memory.records import CurveMetric, FamilyState, JobOutcome
 from memory.store import Store
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise, sessions, settings_for
+from tests.data_folders import copied
 
 SLICES_TO_LEARN = 12
 """Slices of one update after which a policy that always pulls the first arm falls by more than the gate tolerates."""
@@ -124,8 +124,7 @@ def two_learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def learned(two_learned: Path, tmp_path: Path) -> Iterator[Store]:
     """Return a store with two families that were learned and published."""
-    path = Path(shutil.copytree(two_learned, tmp_path / "learned", ignore=shutil.ignore_patterns("*.lock")))
-    with Store.open(DataFolder(path)) as store:
+    with Store.open(copied(two_learned, tmp_path / "learned")) as store:
         yield store
 
 
