@@ -58,7 +58,7 @@ class RL2Config:
         curriculum_steps: least number of steps in a family's first trials.
         curriculum_start: share of ``anneal_updates`` after which trials begin to grow; they reach the family's own
             number at the end. With 1, trials take their own number once the rate has fallen completely.
-        core_learning_rate_scale: learning rate of the recurrent core, which all families share, as a share of
+        core_learning_rate_scale: learning rate of a recurrent core that several families share, as a share of
             ``learning_rate``.
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; it falls to 0.
         max_gradient_norm: norm to which a minibatch's gradient is clipped.

@@ -3,8 +3,9 @@
 Departure: the paper optimises by TRPO with a separate value network. Here PPO has one critic per family that reads the
 policy's features, which reaches the same with less work. ``docs/algorithms/rl2.md`` lists every departure.
 
-One policy learns all families. They share its recurrent core and, if their spaces are equal, its encoder and heads.
-Each family has its own critic with its scale, its own scale of advantages, and its own progress of the learning rate.
+One policy learns all families. Families of equal spaces share a network, and all families with images share an encoder
+of images. Each family has its own critic with its scale, its own scale of advantages, and its own progress of the
+learning rate.
 
 Shapes: T steps, B trials.
 """
@@ -28,7 +29,7 @@ from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.optimizer import ScaledAdam
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
-from agent.learners.rl2.policy import RL2Policy, with_added_parameters
+from agent.learners.rl2.policy import RL2Policy, with_added_parameters, with_own_cores
 from agent.learners.rl2.targets import update_targets
 from agent.learners.rl2.trials import TrialBatch
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
@@ -67,15 +68,10 @@ class RL2Learner:
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         """Source of the actions' noise and of the order of minibatches."""
         self._initial = torch.Generator().manual_seed(seed)
-        self.policy = RL2Policy(config, generator=self._initial).to(self.device)
+        self.policy = RL2Policy(config, device=self.device)
         self.critics = nn.ModuleDict()
         self._families: dict[str, FamilyProgress] = {}
-        self._optimizer = ScaledAdam(
-            self._core_parameters(),
-            scale=config.core_learning_rate_scale,
-            learning_rate=config.learning_rate,
-            device=self.device,
-        )
+        self._optimizer = ScaledAdam(learning_rate=config.learning_rate, device=self.device)
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -109,6 +105,14 @@ class RL2Learner:
         """Return a family's spaces."""
         return self._families[name].spaces
 
+    def share(self, name: str, other: str) -> bool:
+        """Return whether two families share parameters, so that practice of one changes what is done in the other.
+
+        They do if their spaces are equal, or if both have images.
+        """
+        spaces, others = self.spaces_of(name), self.spaces_of(other)
+        return spaces == others or bool(spaces.observation.images and others.observation.images)
+
     def start_of(self, name: str) -> WarmStart:
         """Return what the policy began with in a family's spaces."""
         return self._families[name].start
@@ -130,6 +134,9 @@ class RL2Learner:
             self._optimizer.add(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
         if is_new_pair:
             self._add_pair_to_optimizer(self.policy.pair(spaces))
+        else:
+            first = next(self.policy.pair(spaces).core_parameters())
+            self._optimizer.set_scale(first, self.config.core_learning_rate_scale)
         critic = PopArtCritic(
             self.config.hidden_size + self.config.input_size,
             self.config.critic_size,
@@ -296,7 +303,7 @@ class RL2Learner:
     def load_initialization(self, tensors: Mapping[str, Tensor]) -> None:
         """Load published parameters for the pairs of spaces they cover, and reset the optimiser's state."""
         own = self.policy.state_dict()
-        self.policy.load_state_dict({**own, **{name: t for name, t in tensors.items() if name in own}})
+        self.policy.load_state_dict({**own, **{name: t for name, t in with_own_cores(tensors).items() if name in own}})
         for parameter in self.policy.parameters():
             self._optimizer.forget_moments(parameter)
 
@@ -338,8 +345,11 @@ class RL2Learner:
             learner._families[family["name"]] = progress
         learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
+        of_policy = with_own_cores(starting_with("optimizer/policy.", tensors), keys=learner.policy.pairs)
+        saved = {f"policy.{name}": moment for name, moment in of_policy.items()}
+        saved |= {f"critics.{name}": moment for name, moment in starting_with("optimizer/critics.", tensors).items()}
         for name, parameter in learner._named_parameters():
-            parts = starting_with(f"optimizer/{name}/", tensors)
+            parts = starting_with(f"{name}/", saved)
             if parts:
                 moments = {part: value.clone().to(learner.device) for part, value in parts.items()}
                 learner._optimizer.set_moments(parameter, moments)
@@ -350,15 +360,11 @@ class RL2Learner:
     def _critic(self, name: str) -> PopArtCritic:
         return cast("PopArtCritic", self.critics[name])
 
-    def _core_parameters(self) -> Iterator[nn.Parameter]:
-        yield from self.policy.core.parameters()
-        yield from self.policy.core_norm.parameters()
-        yield from self.policy.recall.parameters()
-
     def _add_pair_to_optimizer(self, pair: PairModule) -> None:
-        of_images = list(pair.enter_images.parameters())
-        own = {id(parameter) for parameter in of_images}
-        self._optimizer.add(parameter for parameter in pair.parameters() if id(parameter) not in own)
+        of_core, of_images = list(pair.core_parameters()), list(pair.enter_images.parameters())
+        apart = {id(parameter) for parameter in (*of_core, *of_images)}
+        self._optimizer.add(of_core)
+        self._optimizer.add(parameter for parameter in pair.parameters() if id(parameter) not in apart)
         if of_images:
             self._optimizer.add(of_images, scale=IMAGE_LEARNING_RATE_SCALE)
 

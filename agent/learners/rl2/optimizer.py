@@ -23,19 +23,15 @@ class ScaledAdam:
     """Adam with parameter groups that have shares of one learning rate.
 
     Args:
-        parameters: the first parameters.
-        scale: their share of the learning rate.
         learning_rate: the rate of parameters that are added, until :meth:`set_rate`.
         device: the device of all parameters.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], *, scale: float, learning_rate: float, device: torch.device
-    ) -> None:
+    def __init__(self, *, learning_rate: float, device: torch.device) -> None:
         self._learning_rate = learning_rate
         self._device = device
         self._adam = Adam(
-            [self._group(parameters, scale=scale)],
+            [self._group((), scale=1.0)],
             eps=ADAM_EPSILON,
             fused=True,
             capturable=device.type == "cuda",
@@ -44,6 +40,11 @@ class ScaledAdam:
     def add(self, parameters: Iterable[nn.Parameter], *, scale: float = 1.0) -> None:
         """Add parameters with their share of the learning rate."""
         self._adam.add_param_group(self._group(parameters, scale=scale))
+
+    def set_scale(self, parameter: nn.Parameter, scale: float) -> None:
+        """Set the share of the learning rate of the parameters that were added together with this one."""
+        group = next(group for group in self._adam.param_groups if any(one is parameter for one in group["params"]))
+        group["scale"] = scale
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next steps."""

@@ -1,7 +1,7 @@
-"""The encoder and heads of one pair of spaces.
+"""The network of one pair of spaces: its recurrent core, encoder and heads.
 
 The equations are those of :mod:`agent.learners.rl2.policy`: the module computes x_t from the inputs of a decision, and
-the scores from z_t, x_t and the reads.
+the scores from z_t, x_t and the reads. The policy walks the core over the steps.
 
 Shapes: ``*N`` one of [B], [T, B] and [N], D observation width, G width of an observation in the policy's units, V
 values of an observation that are not pixels, K slots, C slots of choices, F features of a read, X core input, H hidden,
@@ -10,6 +10,7 @@ Y critic features (H + X).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from typing import cast
 
@@ -28,12 +29,14 @@ from agent.learners.distributions import (
 )
 from agent.learners.observation_bytes import numbers_of, summaries, summary_size
 from agent.learners.rl2.config import RL2Config
+from agent.learners.rl2.core import GRUCore
 from agent.learners.rl2.image_encoder import NUM_FEATURES, ImageEncoder, entry
 from agent.learners.rl2.in_trial_memory.keys import KEY_SIZE, KeyEmbedding, Keys
 from agent.learners.rl2.in_trial_memory.protocol import has_learned_keys, has_table, read_size
 from agent.learners.rl2.layers import linear, table
 from agent.learners.rl2.normalisation import SMALL_REWARDS, Normaliser
 from agent.learners.rl2.policy_state import NUM_CONTEXT, PairConstants, PolicyInput
+from agent.learners.rl2.reinstatement import RecallGate
 from agent.learners.rl2.scorer import pool_reads, score_slots
 from envs.spaces import ActionKind, ObservationKind, ObservationSpec, SpacePair
 
@@ -52,7 +55,10 @@ CHANGE_SCALE = 4.0
 ENCODE_CHANGE = "encode_change"
 """Name of the weights of changes by action; they begin at 0."""
 
-SIZE_FREE = frozenset({"encode_context", "embed_read", "encode_pooled", "score_read", "score_context", "score"})
+CORE = frozenset({"core", "core_norm", "recall"})
+"""Names of the recurrent core, its normalisation and the gate of what is reinstated."""
+
+SIZE_FREE = CORE | {"encode_context", "embed_read", "encode_pooled", "score_read", "score_context", "score"}
 """Names of the parts that depend on no number of actions, observations or inputs: they fit every size."""
 
 
@@ -77,7 +83,7 @@ def _scaled(
 
 
 class PairModule(nn.Module):
-    """The encoder and heads of one pair of spaces, and the running scales of its inputs.
+    """The network of one pair of spaces, and the running scales of its inputs.
 
     Args:
         config: the settings.
@@ -88,6 +94,9 @@ class PairModule(nn.Module):
     def __init__(self, config: RL2Config, spaces: SpacePair, *, generator: torch.Generator) -> None:
         super().__init__()
         self.spaces = spaces
+        self.core = GRUCore(config.input_size, config.hidden_size, generator=generator)
+        self.core_norm = nn.LayerNorm(config.hidden_size)
+        self.recall = RecallGate(config)
         slots, features = num_slots(spaces.action), read_size(spaces, config)
         self.has_reads = features > 0
         is_discrete = spaces.observation.kind is ObservationKind.DISCRETE
@@ -133,6 +142,12 @@ class PairModule(nn.Module):
         added = [self.encode_action, self.head, *([self.encode_observation] if has_exact_reads else [])]
         for parameter in nn.ModuleList(added).parameters():
             parameter.zero_()
+
+    def core_parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the core, its normalisation and the gate of what is reinstated."""
+        for name, parameter in self.named_parameters():
+            if name.partition(".")[0] in CORE:
+                yield parameter
 
     @torch.no_grad()
     def copy_size_free(self, source: PairModule) -> None:

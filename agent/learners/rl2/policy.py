@@ -1,4 +1,4 @@
-"""The RL² policy: one recurrent core for all families, and an encoder and a scorer for each pair of spaces.
+"""The RL² policy: a network for each pair of spaces, and an encoder of images that all of them share.
 
 x_t = encode(o_t, a_{t-1}, r_{t-1}, d_{t-1}, time, pooled read),  h_t = GRU(x_t, h_{t-1}),  z_t = LayerNorm(h_t)
 score_t(k) = W_k z_t + w · relu(U relu(V m_t(k)) + C [z_t, x_t])        for every slot k with its read m_t(k)
@@ -12,7 +12,7 @@ slots, C slots of choices, F features of a read, X core input, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -22,15 +22,14 @@ from torch import Tensor, nn
 
 from agent.learners.distributions import ActionDistribution, as_previous
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.core import GRUCore
 from agent.learners.rl2.image_encoder import ImageEncoder
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
 from agent.learners.rl2.packing import Stretches
-from agent.learners.rl2.pair import ENCODE_CHANGE, PairModule
+from agent.learners.rl2.pair import CORE, ENCODE_CHANGE, PairModule
 from agent.learners.rl2.policy_state import PairConstants, PolicyInput, PolicyState, episodes_left
-from agent.learners.rl2.reinstatement import RecallGate, Reinstated
+from agent.learners.rl2.reinstatement import Reinstated
 from envs.spaces import SpacePair
 
 
@@ -58,33 +57,30 @@ class RL2Policy(nn.Module):
 
     Args:
         config: the settings.
-        generator: the source of the core's initial parameters.
+        device: the device of its parameters.
     """
 
-    def __init__(self, config: RL2Config, *, generator: torch.Generator) -> None:
+    def __init__(self, config: RL2Config, *, device: torch.device | str = "cpu") -> None:
         super().__init__()
         self.config = config
-        self.core = GRUCore(config.input_size, config.hidden_size, generator=generator)
-        self.core_norm = nn.LayerNorm(config.hidden_size)
-        self.recall = RecallGate(config)
+        self.device = torch.device(device)
         self.pairs = nn.ModuleDict()
         self.images: ImageEncoder | None = None
         """The encoder of images, which all pairs with images share; None before the first of them."""
 
     def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
-        """Add an encoder and heads for a pair of spaces, unless the policy has them."""
+        """Add a network of new parameters for a pair of spaces, unless the policy has one."""
         if not self.knows(spaces):
-            device = self.core.weight_hidden.device
             if spaces.observation.images and self.images is None:
-                self.images = ImageEncoder(generator=generator).to(device)
-            self.pairs[spaces.key] = PairModule(self.config, spaces, generator=generator).to(device)
+                self.images = ImageEncoder(generator=generator).to(self.device)
+            self.pairs[spaces.key] = PairModule(self.config, spaces, generator=generator).to(self.device)
 
     def knows(self, spaces: SpacePair) -> bool:
         """Return whether the policy can act in these spaces."""
         return spaces.key in self.pairs
 
     def pair(self, spaces: SpacePair) -> PairModule:
-        """Return the encoder and heads of a pair of spaces.
+        """Return the network of a pair of spaces.
 
         Raises:
             KeyError: the pair was never added.
@@ -114,16 +110,17 @@ class RL2Policy(nn.Module):
             constants: the derived constants of the pair; None computes them.
             reinstated: what memory holds of the tasks; None begins empty. It is not changed.
         """
+        pair = self.pair(spaces)
         action_type = torch.float32 if spaces.action.has_numbers else torch.int64
         hidden = torch.zeros(num_trials, self.config.hidden_size, device=device)
         return PolicyState(
-            hidden=hidden if reinstated is None else self.recall.hidden(reinstated.features, reinstated.hidden),
+            hidden=hidden if reinstated is None else pair.recall.hidden(reinstated.features, reinstated.hidden),
             memory=empty_memory(
                 spaces,
                 self.config,
                 num_trials=num_trials,
                 episodes_per_trial=episodes_per_trial,
-                keys=self.pair(spaces).keys,
+                keys=pair.keys,
                 device=device,
             ),
             previous_observation=torch.zeros(
@@ -137,7 +134,7 @@ class RL2Policy(nn.Module):
             episode_index=torch.zeros(num_trials, dtype=torch.int64, device=device),
             episodes_per_trial=episodes_per_trial,
             episodes_left=episodes_left(episodes_per_trial, device),
-            constants=self.pair(spaces).constants() if constants is None else constants,
+            constants=pair.constants() if constants is None else constants,
             recalled_memory=None if reinstated is None else reinstated.begin_memory(episodes_per_trial),
             recall=None if reinstated is None else reinstated.features,
         )
@@ -194,9 +191,10 @@ class RL2Policy(nn.Module):
         constants: PairConstants | None = None,
     ) -> PolicyOutput:
         """Compute one decision of every trial. The state is not changed; the caller stores the new hidden state."""
-        pair, inputs = self.pair(spaces), self._with_recall(inputs)
+        pair = self.pair(spaces)
+        inputs = _with_recall(pair, inputs)
         encoded = self._encode(pair, inputs, constants)
-        return self._output(pair, inputs, encoded, self.core.step(encoded, hidden))
+        return _output(pair, inputs, encoded, pair.core.step(encoded, hidden))
 
     def unroll(
         self, spaces: SpacePair, inputs: PolicyInput, *, left: Float[Tensor, "B H"] | None = None
@@ -209,10 +207,11 @@ class RL2Policy(nn.Module):
             left: the hidden states that earlier trials of the tasks left, or earlier segments of the trials; None if
                 the trials began empty.
         """
-        pair, inputs = self.pair(spaces), self._with_recall(inputs)
+        pair = self.pair(spaces)
+        inputs = _with_recall(pair, inputs)
         encoded = self._encode(pair, inputs)
-        hidden = self._first_hidden(encoded.shape[1], None if inputs.recall is None else inputs.recall[0], left)
-        return self._output(pair, inputs, encoded, self.core(encoded, hidden))
+        hidden = _first_hidden(pair, encoded.shape[1], None if inputs.recall is None else inputs.recall[0], left)
+        return _output(pair, inputs, encoded, pair.core(encoded, hidden))
 
     def unroll_stretches(
         self,
@@ -230,20 +229,21 @@ class RL2Policy(nn.Module):
             stretches: the layout.
             left: see :meth:`unroll`.
         """
-        pair, inputs = self.pair(spaces), self._with_recall(inputs)
+        pair = self.pair(spaces)
+        inputs = _with_recall(pair, inputs)
         encoded = self._encode(pair, inputs)
         num_trials = stretches[0][1]
-        hidden = self._first_hidden(num_trials, None if inputs.recall is None else inputs.recall[:num_trials], left)
+        hidden = _first_hidden(pair, num_trials, None if inputs.recall is None else inputs.recall[:num_trials], left)
         if len(stretches) == 1:
-            walked = self.core(encoded.view(*stretches[0], -1), hidden)
-            return self._output(pair, inputs, encoded, walked.flatten(0, 1))
+            walked = pair.core(encoded.view(*stretches[0], -1), hidden)
+            return _output(pair, inputs, encoded, walked.flatten(0, 1))
         parts: list[Tensor] = []
         by_stretch = torch.split(encoded, [num_steps * width for num_steps, width in stretches])
         for part, (num_steps, width) in zip(by_stretch, stretches, strict=True):
-            walked = self.core(part.view(num_steps, width, -1), hidden[:width])
+            walked = pair.core(part.view(num_steps, width, -1), hidden[:width])
             parts.append(walked.flatten(0, 1))
             hidden = walked[-1]
-        return self._output(pair, inputs, encoded, torch.cat(parts))
+        return _output(pair, inputs, encoded, torch.cat(parts))
 
     def take(
         self,
@@ -289,33 +289,39 @@ class RL2Policy(nn.Module):
         state.episode_step = state.episode_step.masked_fill(ended, 0.0)
         state.episode_index = state.episode_index + ended
 
-    def _first_hidden(self, num_trials: int, recall: Tensor | None, left: Tensor | None) -> Float[Tensor, "B H"]:
-        """Return h_0 of B trials: 0 if they began empty, and the stored hidden states of pieces of a segment."""
-        if left is None:
-            return self.core.weight_hidden.new_zeros(num_trials, self.config.hidden_size)
-        return left if recall is None else self.recall.hidden(recall, left)
-
-    def _with_recall(self, inputs: PolicyInput) -> PolicyInput:
-        """Return the inputs with the read that the recall gate mixes; unchanged for trials that began empty."""
-        if inputs.recall is None or inputs.read is None or inputs.recalled is None:
-            return inputs
-        return replace(inputs, read=self.recall.read(inputs.recall, inputs.read, inputs.recalled))
-
     def _encode(
         self, pair: PairModule, inputs: PolicyInput, constants: PairConstants | None = None
     ) -> Float[Tensor, "*N X"]:
-        recall = None if inputs.recall is None else self.recall.encode(inputs.recall)
+        recall = None if inputs.recall is None else pair.recall.encode(inputs.recall)
         images = self.images if pair.spaces.observation.images else None
         return pair.encode(inputs, constants, recall=recall, images=images)
 
-    def _output(self, pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tensor) -> PolicyOutput:
-        normalised = self.core_norm(hidden)
-        features = torch.cat([normalised, encoded], dim=-1)
-        return PolicyOutput(
-            distribution=pair.decide(features, normalised, inputs.read, inputs.allowed),
-            hidden=hidden,
-            features=features,
-        )
+
+def _first_hidden(
+    pair: PairModule, num_trials: int, recall: Tensor | None, left: Tensor | None
+) -> Float[Tensor, "B H"]:
+    """Return h_0 of B trials: 0 if they began empty, and the stored hidden states of pieces of a segment."""
+    if left is None:
+        weight = pair.core.weight_hidden
+        return weight.new_zeros(num_trials, weight.shape[1])
+    return left if recall is None else pair.recall.hidden(recall, left)
+
+
+def _with_recall(pair: PairModule, inputs: PolicyInput) -> PolicyInput:
+    """Return the inputs with the read that the recall gate mixes; unchanged for trials that began empty."""
+    if inputs.recall is None or inputs.read is None or inputs.recalled is None:
+        return inputs
+    return replace(inputs, read=pair.recall.read(inputs.recall, inputs.read, inputs.recalled))
+
+
+def _output(pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tensor) -> PolicyOutput:
+    normalised = pair.core_norm(hidden)
+    features = torch.cat([normalised, encoded], dim=-1)
+    return PolicyOutput(
+        distribution=pair.decide(features, normalised, inputs.read, inputs.allowed),
+        hidden=hidden,
+        features=features,
+    )
 
 
 def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
@@ -325,16 +331,32 @@ def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
 
 def is_added_parameter(name: str) -> bool:
     """Return whether a parameter is one that learnd 0.1.0 did not write, so that it may be missing."""
-    return name.startswith("recall.") or name.endswith(ENCODE_CHANGE)
+    return ".recall." in name or name.endswith(ENCODE_CHANGE)
+
+
+def with_own_cores(tensors: Mapping[str, Tensor], *, keys: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Return a policy's tensors with a core in each pair of spaces.
+
+    The pairs of learnd 0.1.0 shared one core.
+
+    Args:
+        tensors: the policy's tensors, or others that have the names of its parameters at the start of theirs.
+        keys: the keys of the pairs; None takes those of which there is any tensor.
+    """
+    shared = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in CORE}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in shared}
+    if keys is None:
+        keys = {name.split(".")[1] for name in rest if name.startswith("pairs.")}
+    return rest | {f"pairs.{key}.{name}": tensor for key in keys for name, tensor in shared.items()}
 
 
 def with_added_parameters(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a policy's tensors with the new parameters that learnd 0.1.0 did not write.
 
-    They are those of the recall gate and the weights of changes by action; a policy acts as before with them.
+    They are those of the recall gates and the weights of changes by action; a policy acts as before with them.
     """
     new = {name: tensor for name, tensor in policy.state_dict().items() if is_added_parameter(name)}
-    return new | dict(tensors)
+    return new | with_own_cores(tensors)
 
 
 def policy_from_initialization(
@@ -358,17 +380,17 @@ def policy_from_initialization(
         IncompatibleParametersError: the parameters do not fit the settings.
     """
     generator = torch.Generator().manual_seed(0)
-    policy = RL2Policy(config, generator=generator)
+    policy = RL2Policy(config, device=device)
     for pair in spaces:
         if covers(tensors, pair):
             policy.add_pair(pair, generator=generator)
     wanted = policy.state_dict()
-    found = {name: tensor for name, tensor in tensors.items() if name in wanted}
+    found = with_added_parameters(policy, tensors)
     try:
-        policy.load_state_dict(with_added_parameters(policy, found))
+        policy.load_state_dict({name: tensor for name, tensor in found.items() if name in wanted})
     except RuntimeError as error:
         raise IncompatibleParametersError(
             f"making a policy of published parameters: they do not fit; another version of learnd wrote them, or "
             f"settings under [rl2] changed since: {error}"
         ) from error
-    return policy.to(device)
+    return policy

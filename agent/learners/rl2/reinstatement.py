@@ -85,7 +85,7 @@ def recall_features(
 
 
 class RecallGate(nn.Module):
-    """The learned use of what was reinstated; one for all families.
+    """The learned use of what was reinstated.
 
     At first the gate of reads follows the likeness (.018 at 0, .5 at .5, .982 at 1), that of the hidden state is almost
     closed, and the third term is 0. No random number is drawn.

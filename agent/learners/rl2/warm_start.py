@@ -14,7 +14,7 @@ from envs.spaces import SpacePair
 
 
 class WarmStart(StrEnum):
-    """A way to begin in the spaces of a new family. The recurrent core is always the one that all families share."""
+    """A way to begin in the spaces of a new family. The encoder of images is always the one that all families share."""
 
     FRESH = "fresh"
     """New parameters."""

@@ -4,8 +4,8 @@ This is the jump start (Taylor & Stone 2009, "Transfer learning for reinforcemen
 the score at the start of practice minus the score of a policy that learned nothing, on the same held-out tasks.
 
 The policy that learned nothing has new parameters in all its parts. The start ``fresh`` of
-:class:`~agent.learners.rl2.warm_start.WarmStart` is another policy: its recurrent core is the one that all families
-share, so it may have learned much.
+:class:`~agent.learners.rl2.warm_start.WarmStart` is such a policy too, with other random numbers; of families with
+images it has the encoder that all of them share.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FRESH_SEED = 20_090_716
 def fresh_policy(config: RL2Config, spaces: SpacePair, *, device: torch.device) -> RL2Policy:
     """Return a policy with new parameters in all its parts."""
     generator = torch.Generator().manual_seed(FRESH_SEED)
-    policy = RL2Policy(config, generator=generator)
+    policy = RL2Policy(config, device=device)
     policy.add_pair(spaces, generator=generator)
-    return policy.to(device)
+    return policy
 
 
 def fresh_point(returns: HeldOutReturns) -> CurvePoint:

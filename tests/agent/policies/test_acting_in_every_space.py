@@ -31,7 +31,7 @@ def spaces_of(env: gym.Env[Any, Any]) -> SpacePair:
 
 def recurrent(spaces: SpacePair) -> ActingPolicy:
     generator = torch.Generator().manual_seed(0)
-    policy = RL2Policy(RL2Config(hidden_size=16, input_size=12), generator=generator)
+    policy = RL2Policy(RL2Config(hidden_size=16, input_size=12))
     policy.add_pair(spaces, generator=generator)
     return RecurrentPolicy(policy)
 

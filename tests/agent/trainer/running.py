@@ -16,7 +16,7 @@ from memory.records import JobKind
 from memory.store import Store
 from tests.agent.trainer.conftest import practise
 
-UPDATES_TO_LEARN = 12
+UPDATES_TO_LEARN = 20
 """Enough for the mean return on three arms to rise by more than the gate tolerates."""
 
 

@@ -56,7 +56,7 @@ class KnowsLater:
 def learner_with_open_gates(spaces: SpacePair) -> RL2Learner:
     learner = learner_for(spaces)
     with torch.no_grad():
-        for parameter in learner.policy.recall.parameters():
+        for parameter in learner.policy.pair(spaces).recall.parameters():
             parameter.uniform_(-0.5, 0.5, generator=learner.generator)
     return learner
 

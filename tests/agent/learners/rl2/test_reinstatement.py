@@ -49,10 +49,10 @@ def records_of(trials: TrialBatch) -> list[TrialRecord]:
     return to_records(trials, rows=rows, tasks=[{}] * len(rows))
 
 
-def open_gates(learner: RL2Learner) -> None:
+def open_gates(learner: RL2Learner, spaces: SpacePair) -> None:
     """Give every gate and term an effect, and scales that are not those of the start."""
     with torch.no_grad():
-        for parameter in learner.policy.recall.parameters():
+        for parameter in learner.policy.pair(spaces).recall.parameters():
             parameter.uniform_(-0.5, 0.5, generator=learner.generator)
 
 
@@ -62,7 +62,7 @@ def test_an_empty_start_does_not_depend_on_the_recall_gate(spaces: SpacePair) ->
     for is_open in (False, True):
         learner = learner_for(spaces)
         if is_open:
-            open_gates(learner)
+            open_gates(learner, spaces)
             learner.generator.manual_seed(learner.seed)
         batches.append(play(learner, spaces))
         losses.append(learner.update("scripted", batches[-1]))
@@ -74,7 +74,7 @@ def test_an_empty_start_does_not_depend_on_the_recall_gate(spaces: SpacePair) ->
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
 def test_unrolling_reinstated_trials_gives_the_rollouts_numbers(spaces: SpacePair, reads: bool) -> None:
     learner = learner_for(spaces, reads=reads)
-    open_gates(learner)
+    open_gates(learner, spaces)
     _, left = play_again(learner, spaces, None)
     trials, _ = play_again(learner, spaces, left)
     output = learner.policy.unroll(spaces, trials.inputs, left=trials.left)
@@ -88,12 +88,12 @@ def test_unrolling_reinstated_trials_gives_the_rollouts_numbers(spaces: SpacePai
 @each_space
 def test_an_update_trains_the_gates_of_what_was_recalled(spaces: SpacePair) -> None:
     learner = learner_for(spaces)
-    open_gates(learner)
+    open_gates(learner, spaces)
     _, left = play_again(learner, spaces, None)
     trials, _ = play_again(learner, spaces, left)
-    before = {name: tensor.clone() for name, tensor in learner.policy.recall.named_parameters()}
+    before = {name: tensor.clone() for name, tensor in learner.policy.pair(spaces).recall.named_parameters()}
     learner.update("scripted", trials)
-    for name, tensor in learner.policy.recall.named_parameters():
+    for name, tensor in learner.policy.pair(spaces).recall.named_parameters():
         assert not torch.equal(tensor, before[name]), name
 
 
@@ -101,7 +101,7 @@ def test_an_update_trains_the_gates_of_what_was_recalled(spaces: SpacePair) -> N
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not_reading"])
 def test_stored_trials_give_what_the_live_trials_left(spaces: SpacePair, reads: bool) -> None:
     learner = learner_for(spaces, reads=reads)
-    open_gates(learner)
+    open_gates(learner, spaces)
     first, left = play_again(learner, spaces, None)
     second, live = play_again(learner, spaces, left, exposure=2)
     pairs = zip(records_of(first), records_of(second), strict=True)
@@ -125,7 +125,7 @@ def test_stored_trials_give_what_the_live_trials_left(spaces: SpacePair, reads: 
 @each_space
 def test_a_row_does_not_depend_on_what_other_rows_recall(spaces: SpacePair) -> None:
     learner = learner_for(spaces)
-    open_gates(learner)
+    open_gates(learner, spaces)
     first, left = play_again(learner, spaces, None)
     second, _ = play_again(learner, spaces, left)
     one, two = records_of(first), records_of(second)
@@ -144,7 +144,7 @@ def test_a_row_does_not_depend_on_what_other_rows_recall(spaces: SpacePair) -> N
 
 def test_a_row_without_a_recall_acts_as_if_it_began_empty() -> None:
     learner = learner_for(VECTOR)
-    open_gates(learner)
+    open_gates(learner, VECTOR)
     _, left = play_again(learner, VECTOR, None)
     nothing = Reinstated(
         memory=learner.policy.begin(VECTOR, num_trials=4, episodes_per_trial=3, device=torch.device("cpu")).memory,
@@ -169,7 +169,7 @@ def test_what_a_trial_begins_with_is_not_changed_by_it() -> None:
 
 
 def test_the_gate_of_reads_follows_the_likeness_at_first() -> None:
-    gate = learner_for(VECTOR).policy.recall
+    gate = learner_for(VECTOR).policy.pair(VECTOR).recall
     read, recalled = torch.zeros(NUM_TRIALS, 1, 1), torch.ones(NUM_TRIALS, 1, 1)
     with torch.no_grad():
         mixed = [float(gate.read(features_of(1, likeness=of), read, recalled)[0]) for of in (0.0, 0.5, 1.0)]
@@ -184,8 +184,8 @@ def test_parameters_from_before_the_recall_gate_open_with_a_new_one() -> None:
     assert torch.equal(play(restored, VECTOR).log_prob, play(learner, VECTOR).log_prob)
     published = {name: tensor for name, tensor in learner.initialization().items() if "recall" not in name}
     policy = policy_from_initialization(learner.config, published, [VECTOR])
-    new = learner_for(VECTOR).policy.recall.state_dict()
-    assert all(torch.equal(tensor, new[name]) for name, tensor in policy.recall.state_dict().items())
+    new = learner_for(VECTOR).policy.pair(VECTOR).recall.state_dict()
+    assert all(torch.equal(tensor, new[name]) for name, tensor in policy.pair(VECTOR).recall.state_dict().items())
 
 
 def play_and_learn(learner: RL2Learner) -> None:

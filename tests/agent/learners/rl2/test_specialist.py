@@ -188,8 +188,8 @@ def test_taking_over_goes_on_at_a_low_rate_and_ends_after_the_most_steps() -> No
 
 def test_a_specialist_begins_with_other_parameters_than_the_shared_policy() -> None:
     specialists, specialist = begun()
-    shared = specialists.player("scripted").policy
-    assert not torch.equal(shared.core.weight_hidden, specialist.learner.policy.core.weight_hidden)
+    shared, own = (learner.policy.pair(VECTOR) for learner in (specialists.shared, specialist.learner))
+    assert not torch.equal(shared.core.weight_hidden, own.core.weight_hidden)
 
 
 def test_restored_specialists_continue_as_if_they_had_not_been_interrupted() -> None:

@@ -170,10 +170,10 @@ def test_a_rollout_depends_on_the_state_at_its_start_and_not_on_what_is_learned_
     gate.open.clear()
     with pytest.raises(UnderWayError):
         session.practice_of(slow)._training._rollouts.play(slow, 0)  # type: ignore[attr-defined]
-    before = session.learner.policy.core.weight_hidden.clone()
+    before = session.learner.policy.pair(bandit_spaces(3)).core.weight_hidden.clone()
     for _ in range(3):
         practise(session, quick, reason="test")
-    assert not torch.equal(before, session.learner.policy.core.weight_hidden)
+    assert not torch.equal(before, session.learner.policy.pair(bandit_spaces(3)).core.weight_hidden)
     gate.open.set()
     found = played(session, slow)
     assert torch.equal(found.action, expected.action)

@@ -65,5 +65,5 @@ def test_a_teacher_of_other_settings_does_not_fit() -> None:
 def test_a_teacher_that_lacks_a_parameter_does_not_fit() -> None:
     learner = learner_for(VECTOR)
     teacher = teacher_of(learner.policy, VECTOR)
-    del teacher["core.weight_hidden"]
+    del teacher[f"pairs.{VECTOR.key}.core.weight_hidden"]
     assert not fits(teacher, learner.policy, VECTOR)
