@@ -17,6 +17,14 @@ from tests.agent.learners.rl2.playing import learner_for, play
 from tests.agent.learners.rl2.scripted_tasks import DISCRETE, IMAGES, VECTOR
 
 OTHER = replace(VECTOR, action=ActionSpec(kind=ActionKind.DISCRETE, choices=(4,), start=(0,)))
+OTHER_IMAGES = replace(IMAGES, action=OTHER.action)
+
+
+def learner_of_two() -> RL2Learner:
+    """Return a learner of the families ``scripted`` and ``another``, which share their spaces."""
+    learner = learner_for(VECTOR)
+    learner.add_family("another", VECTOR)
+    return learner
 
 
 def remember(rehearsal: Rehearsal, learner: RL2Learner, name: str, spaces: SpacePair, *, times: int = 2) -> None:
@@ -40,13 +48,12 @@ def lose(learner: RL2Learner, spaces: SpacePair) -> None:
 
 
 def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
-    learner = learner_for(VECTOR)
+    learner = learner_of_two()
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
     lose(learner, VECTOR)
     lost = rehearsal.measure("scripted")
     assert lost > 10 * TOLERANCE
-    learner.add_family("another", VECTOR)
     rehearsed = rehearsal.begin("another")
     for _ in range(200):
         rehearsed.step()
@@ -54,7 +61,7 @@ def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
 
 
 def test_nothing_is_rehearsed_where_nothing_is_lost() -> None:
-    learner = learner_for(VECTOR)
+    learner = learner_of_two()
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
     before = {name: tensor.clone() for name, tensor in learner.policy.state_dict().items()}
@@ -73,20 +80,34 @@ def test_the_practised_family_is_not_rehearsed() -> None:
     assert rehearsal.begin("scripted").losses == {}
 
 
-def test_families_of_other_spaces_are_rehearsed_together() -> None:
-    learner = learner_for(VECTOR)
-    learner.add_family("other", OTHER)
-    learner.add_family("indices", DISCRETE)
+def test_families_with_images_are_rehearsed_together() -> None:
+    learner = learner_for(IMAGES)
+    learner.add_family("other", OTHER_IMAGES)
+    learner.add_family("practised", OTHER_IMAGES)
     rehearsal = Rehearsal(learner)
-    for name, spaces in (("scripted", VECTOR), ("other", OTHER), ("indices", DISCRETE)):
+    for name, spaces in (("scripted", IMAGES), ("other", OTHER_IMAGES)):
         remember(rehearsal, learner, name, spaces)
         lose(learner, spaces)
-    lost = {name: rehearsal.measure(name) for name in ("scripted", "other", "indices")}
+    lost = {name: rehearsal.measure(name) for name in ("scripted", "other")}
     rehearsed = rehearsal.begin("practised")
     assert rehearsed.losses.keys() == lost.keys()
     for _ in range(300):
         rehearsed.step()
     assert all(rehearsal.measure(name) < loss / 3 for name, loss in lost.items())
+
+
+def test_families_that_share_no_parameter_are_neither_measured_nor_rehearsed() -> None:
+    learner = learner_for(VECTOR)
+    rehearsal = Rehearsal(learner)
+    for name, spaces in (("other", OTHER), ("indices", DISCRETE), ("images", IMAGES)):
+        learner.add_family(name, spaces)
+        remember(rehearsal, learner, name, spaces)
+        lose(learner, spaces)
+    rehearsed = rehearsal.begin("scripted")
+    assert (rehearsed.losses, rehearsed.measured) == ({}, ())
+    repair = rehearsal.begin_repair(["other"])
+    assert repair.losses.keys() == {"other"}
+    assert rehearsal.losses["images"] == 0.0
 
 
 def test_two_families_of_the_same_spaces_share_a_lesson_and_keep_their_own_losses() -> None:
@@ -111,9 +132,9 @@ def test_each_family_is_measured_in_turn() -> None:
         learner.add_family(name, VECTOR)
         remember(rehearsal, learner, name, VECTOR, times=1)
     lose(learner, VECTOR)
-    rehearsal.begin("practised")
+    rehearsal.begin("scripted")
     assert [name for name in names if rehearsal.losses[name] > 0] == names[:MEASURED_FAMILIES]
-    rehearsal.begin("practised")
+    rehearsal.begin("scripted")
     assert all(rehearsal.losses[name] > 0 for name in names)
 
 
@@ -125,7 +146,7 @@ def test_without_time_one_family_is_measured_and_the_one_that_loses_most_is_prep
         learner.add_family(name, VECTOR)
         remember(rehearsal, learner, name, VECTOR)
     lose(learner, VECTOR)
-    begun = [rehearsal.begin("practised", within_s=0.0) for _ in names]
+    begun = [rehearsal.begin("scripted", within_s=0.0) for _ in names]
     assert [rehearsed.measured for rehearsed in begun] == [("first",), ("second",), ("third",)]
     assert [len(rehearsed.losses) for rehearsed in begun] == [1, 1, 1]
     assert begun[2].losses == {name: rehearsal.losses[name] for name in begun[2].losses}
@@ -133,11 +154,10 @@ def test_without_time_one_family_is_measured_and_the_one_that_loses_most_is_prep
 
 
 def test_a_slice_that_has_no_time_for_it_takes_no_step_of_rehearsal() -> None:
-    learner = learner_for(VECTOR)
+    learner = learner_of_two()
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
     lose(learner, VECTOR)
-    learner.add_family("another", VECTOR)
     rehearsed = rehearsal.begin("another")
     rehearsed.may_step = lambda: False
     rehearsed.after_minibatch(100)
@@ -150,13 +170,15 @@ def test_a_slice_that_has_no_time_for_it_takes_no_step_of_rehearsal() -> None:
 def test_a_slice_loads_the_reservoirs_that_it_measures_alone() -> None:
     learner = learner_for(VECTOR)
     names = [f"family {index}" for index in range(3 * MEASURED_FAMILIES)]
+    for name in names:
+        learner.add_family(name, VECTOR)
     loaded: list[str] = []
 
     def load(name: str) -> Reservoir:
         loaded.append(name)
         return Reservoir(spaces=VECTOR)
 
-    Rehearsal(learner, load=load, losses=dict.fromkeys(names, 0.0)).begin("practised")
+    Rehearsal(learner, load=load, losses=dict.fromkeys(names, 0.0)).begin("scripted")
     assert loaded == names[:MEASURED_FAMILIES]
 
 
@@ -173,7 +195,7 @@ def test_trials_that_measure_are_never_trained_on() -> None:
 
 
 def test_a_trial_without_decisions_is_not_rehearsed() -> None:
-    learner = learner_for(VECTOR)
+    learner = learner_of_two()
     trials = play(learner, VECTOR)
     rehearsal = Rehearsal(learner)
     rehearsal.add("scripted", to_records(trials, rows=range(4), tasks=[{}] * 4, slots=[0, 1, 2, 3]))
@@ -197,7 +219,7 @@ def test_only_the_longest_trials_of_a_growing_curriculum_are_rehearsed() -> None
 def test_rehearsal_depends_on_the_learners_generator_alone() -> None:
     results = []
     for _ in range(2):
-        learner = learner_for(VECTOR)
+        learner = learner_of_two()
         rehearsal = Rehearsal(learner)
         remember(rehearsal, learner, "scripted", VECTOR)
         lose(learner, VECTOR)
@@ -225,7 +247,7 @@ def test_at_most_as_many_steps_are_rehearsed_as_practised_and_fewer_if_less_is_l
 
 
 def test_what_is_lost_of_a_family_in_practice_counts_less() -> None:
-    learner = learner_for(VECTOR)
+    learner = learner_of_two()
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
     lose(learner, VECTOR)
