@@ -37,6 +37,7 @@ class Config:
     min_minibatch_trials: int = 8
     max_minibatches: int = 16
     learning_rate: float = 5e-3  # falls linearly to a tenth
+    core_learning_rate_scale: float = 0.5  # of the recurrent core; learnd: after its first 60 updates
     entropy_coefficient: float = 0.01  # falls linearly to 0
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
@@ -317,8 +318,11 @@ def minibatches(lengths: Tensor, config: Config, generator: Generator) -> Iterat
 
 
 def make_optimizer(agent: Agent) -> Adam:
-    """Return Adam, whose rate each update sets."""
-    return Adam(agent.parameters(), eps=1e-5)
+    """Return Adam with two groups: the recurrent core, and the rest."""
+    core = [*agent.core.parameters(), *agent.core_norm.parameters()]
+    rest = [parameter for name, parameter in agent.named_parameters() if not name.startswith("core")]
+    groups = [{"params": core, "scale": agent.config.core_learning_rate_scale}, {"params": rest, "scale": 1.0}]
+    return Adam(groups, eps=1e-5)
 
 
 def update(agent: Agent, optimizer: Adam, trials: Trials, *, time_left: float, generator: Generator) -> float:
@@ -340,7 +344,7 @@ def update(agent: Agent, optimizer: Adam, trials: Trials, *, time_left: float, g
     usual = usual / (is_valid.sum(1, keepdim=True) + 8)
     advantage = (advantage - usual) / agent.advantage_square.sqrt()
     for group in optimizer.param_groups:  # time_left: share of the training to come
-        group["lr"] = config.learning_rate * (0.1 + 0.9 * time_left)
+        group["lr"] = config.learning_rate * (0.1 + 0.9 * time_left) * group["scale"]
     for rows in (rows for _ in range(config.num_epochs) for rows in minibatches(lengths, config, generator)):
         part = slice(int(lengths[rows].max())), rows
         hidden = torch.zeros(1, len(rows), config.hidden_size)

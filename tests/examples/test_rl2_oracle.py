@@ -275,6 +275,7 @@ def test_a_second_update_goes_on_from_the_same_scales_and_moments(family: str) -
         ("update", "mdps", {"num_epochs": 1}),
         ("update", "mdps", {"minibatch_steps": 288}),
         ("update", "mdps", {"learning_rate": 5.1e-3}),
+        ("update", "mdps", {"core_learning_rate_scale": 0.51}),
         ("update", "mdps", {"entropy_coefficient": 0.02}),
         ("update", "mdps", {"value_coefficient": 0.6}),
         ("update", "mdps", {"max_gradient_norm": 0.4}),

@@ -11,6 +11,10 @@ FINAL_LEARNING_RATE_SCALE = 0.1
 """The learning rate after ``anneal_updates``, as a share of ``learning_rate``: a family that is always practised keeps
 learning. No measurement used another share."""
 
+CORE_ANNEAL_UPDATES = 60
+"""Updates of a family over which its core's share of the learning rate falls. CartPole is learned sooner at the full
+rate, and MDPs end at 162.1 at half of it and at 160.7 at the full one (docs/lab/transfer.md)."""
+
 _MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "curriculum_start"})
 _AT_MOST_ONE = frozenset({"discount", "gae_lambda", "curriculum_start", "look_ahead_discounts"})
 
@@ -58,8 +62,8 @@ class RL2Config:
         curriculum_steps: least number of steps in a family's first trials.
         curriculum_start: share of ``anneal_updates`` after which trials begin to grow; they reach the family's own
             number at the end. With 1, trials take their own number once the rate has fallen completely.
-        core_learning_rate_scale: learning rate of a recurrent core that several families share, as a share of
-            ``learning_rate``.
+        core_learning_rate_scale: learning rate of the recurrent core in the long run, as a share of ``learning_rate``
+            (:meth:`core_scale_at`).
         entropy_coefficient: weight of the entropy bonus at the start of a family's training; it falls to 0.
         max_gradient_norm: norm to which a minibatch's gradient is clipped.
     """
@@ -149,6 +153,14 @@ class RL2Config:
         """Return Adam's rate after ``num_updates`` of a family."""
         floor = FINAL_LEARNING_RATE_SCALE
         return self.learning_rate * (floor + (1.0 - floor) * self.anneal(num_updates))
+
+    def core_scale_at(self, num_updates: int) -> float:
+        """Return the share of the learning rate with which a core learns after ``num_updates`` of its only family.
+
+        It falls linearly from 1.
+        """
+        left = max(0.0, 1.0 - num_updates / CORE_ANNEAL_UPDATES)
+        return self.core_learning_rate_scale + (1.0 - self.core_learning_rate_scale) * left
 
     @classmethod
     def paper(cls, **overrides: Any) -> RL2Config:

@@ -134,9 +134,6 @@ class RL2Learner:
             self._optimizer.add(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
         if is_new_pair:
             self._add_pair_to_optimizer(self.policy.pair(spaces))
-        else:
-            first = next(self.policy.pair(spaces).core_parameters())
-            self._optimizer.set_scale(first, self.config.core_learning_rate_scale)
         critic = PopArtCritic(
             self.config.hidden_size + self.config.input_size,
             self.config.critic_size,
@@ -146,6 +143,7 @@ class RL2Learner:
         self.critics[name] = critic
         self._optimizer.add(critic.parameters())
         self._families[name] = FamilyProgress(spaces, start)
+        self._set_core_scale(self._families[name])
 
     # Learning
 
@@ -188,6 +186,7 @@ class RL2Learner:
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = update_targets(critic, trials, self.config)
         rate = self.config.learning_rate_at(family.num_updates)
+        self._set_core_scale(family)
         self.set_learning_rate(rate * family.rate_share_for(trials))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         take_step = minibatch_step or self.minibatch_step
@@ -359,6 +358,12 @@ class RL2Learner:
 
     def _critic(self, name: str) -> PopArtCritic:
         return cast("PopArtCritic", self.critics[name])
+
+    def _set_core_scale(self, family: FamilyProgress) -> None:
+        """Set the core's share of the learning rate in the spaces of a family that is added or learned."""
+        is_shared = sum(other.spaces == family.spaces for other in self._families.values()) > 1
+        scale = self.config.core_learning_rate_scale if is_shared else self.config.core_scale_at(family.num_updates)
+        self._optimizer.set_scale(next(self.policy.pair(family.spaces).core_parameters()), scale)
 
     def _add_pair_to_optimizer(self, pair: PairModule) -> None:
         of_core, of_images = list(pair.core_parameters()), list(pair.enter_images.parameters())

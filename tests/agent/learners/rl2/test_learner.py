@@ -208,6 +208,30 @@ def test_a_family_leaves_families_of_other_spaces_alone() -> None:
     assert any(VECTOR.key in name for name in moved)
 
 
+def core_scale(learner: RL2Learner, spaces: SpacePair) -> float:
+    parameter = learner.policy.pair(spaces).core.weight_hidden
+    groups = learner._optimizer._adam.param_groups
+    return float(next(group["scale"] for group in groups if any(one is parameter for one in group["params"])))
+
+
+@pytest.mark.parametrize(("num_updates", "scale"), [(0, 1.0), (30, 0.75), (60, 0.5), (600, 0.5)])
+def test_a_core_learns_at_the_full_rate_at_first(num_updates: int, scale: float) -> None:
+    learner = learner_for(VECTOR)
+    learner._families["scripted"].num_updates = num_updates
+    learner.update("scripted", play(learner, VECTOR))
+    assert core_scale(learner, VECTOR) == pytest.approx(scale)
+
+
+def test_a_core_that_two_families_share_learns_at_half_the_rate() -> None:
+    learner = learner_for(VECTOR)
+    learner.add_family("indices", DISCRETE)
+    assert core_scale(learner, VECTOR) == 1.0
+    learner.add_family("another", VECTOR)
+    assert (core_scale(learner, VECTOR), core_scale(learner, DISCRETE)) == (0.5, 1.0)
+    restored = RL2Learner.from_tensors(learner.config, learner.to_tensors(), learner.to_meta(), device="cpu")
+    assert (core_scale(restored, VECTOR), core_scale(restored, DISCRETE)) == (0.5, 1.0)
+
+
 def test_loading_an_initialization_keeps_the_pairs_it_does_not_cover() -> None:
     giver, taker = learner_for(VECTOR), RL2Learner(RL2Config(hidden_size=16, input_size=12), device="cpu", seed=9)
     for name, spaces in FAMILIES.items():
