@@ -76,7 +76,7 @@ def export_trials(
     Raises:
         FamilyNotFoundError: there is no family of one of the names.
         CorruptFileError: a trial is damaged.
-        ArchiveError: minari is not installed, or the folder exists.
+        ArchiveError: minari is not installed, the folder exists, or there are no trials for a Minari data set.
         MemoryStoreError: a named family has no trials to export, or the file cannot be written.
     """
     families = chosen_families(store, names)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,22 @@ def data_folder(folder: Path, family: str) -> Path:
 
 
 def write_minari(folder: Path, header: ArchiveHeader, trials: Iterable[ArchivedTrial]) -> None:
-    """Write one data set per family into a folder that has none of them yet.
+    """Write one data set per family that has trials into a folder that has no data set yet.
 
     Args:
         folder: the folder, which Minari calls the root of data sets.
         header: the families.
         trials: their trials, one family after another.
+
+    Raises:
+        ArchiveError: there are no trials.
     """
     families = {family.name: family for family in header.families}
     for name, of_family in groupby(trials, key=lambda trial: trial.family):
         _write_family(folder, header, families[name], of_family)
+    if not any(folder.iterdir()):
+        found = "there are no trials to export, and Minari has no empty data sets."
+        raise ArchiveError(operation="exporting", subject=", ".join(families) or "trials", found=found)
 
 
 def read_header(folder: Path) -> ArchiveHeader:
@@ -122,7 +129,19 @@ def _write_family(folder: Path, header: ArchiveHeader, family: ArchivedFamily, t
         action_space=_action_space(spaces.action),
         jpeg_encoding=False,
     )
-    values = {"store": header.store, "written_at": header.written_at, "family": vars(family)}
+    num_trials = 0
+    batch = list[tuple[Any, dict[str, Any]]]()
+    for number, trial in enumerate(trials):
+        num_trials += 1
+        for part in _episodes(trial, number, spaces):
+            batch.append(part)
+            if len(batch) == _EPISODES_AT_ONCE:
+                _append(storage, batch)
+                batch = []
+    _append(storage, batch)
+    # Prune may remove trials while the others are written, so their number is known at the end.
+    written = vars(replace(family, num_trials=num_trials))
+    values = {"store": header.store, "written_at": header.written_at, "family": written}
     storage.update_metadata(
         {
             "dataset_id": f"{NAMESPACE}/{family.name}-v0",
@@ -131,14 +150,6 @@ def _write_family(folder: Path, header: ArchiveHeader, family: ArchivedFamily, t
             _OWN: json.dumps(values),
         }
     )
-    episodes = (part for number, trial in enumerate(trials) for part in _episodes(trial, number, spaces))
-    batch = list[tuple[Any, dict[str, Any]]]()
-    for part in episodes:
-        batch.append(part)
-        if len(batch) == _EPISODES_AT_ONCE:
-            _append(storage, batch)
-            batch = []
-    _append(storage, batch)
 
 
 def _append(storage: Any, batch: list[tuple[Any, dict[str, Any]]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair
-from memory.errors import ArchiveError
+from memory.errors import ArchiveError, TrialNotFoundError
 from memory.exchange.archive import ArchiveForm
 from memory.exchange.exporting import export_trials
 from memory.exchange.importing import import_trials
@@ -21,6 +21,7 @@ from memory.exchange.recalling import recall_of_archive
 from memory.folder import DataFolder
 from memory.records import ContextKey, EpisodeRecord, TrialRecord
 from memory.store import Store
+from memory.tables.trials import PackedTrial
 from tests.memory.exchange.test_exchange import admit, trials_of
 from tests.memory.making import make_step, make_tensors, same_trial
 
@@ -161,3 +162,40 @@ def test_without_minari_the_error_says_what_to_install(
     with pytest.raises(ArchiveError, match=r"pip install .learnd\[minari\]"):
         export_trials(store, tmp_path / "datasets", now=1.0, form=ArchiveForm.MINARI)
     assert not (tmp_path / "datasets").exists()
+
+
+def test_a_family_without_trials_is_left_out(store: Store, other: Store, tmp_path: Path) -> None:
+    for name, spaces in (("cells", CELLS), ("gears", GEARS), ("torques", TORQUES)):
+        admit(store, name, spaces=spaces)
+    step = make_step("gears")
+    store.learner_steps.commit(replace(step, trials=(trial(GEARS, seed=1),)), make_tensors(), {})
+    folder = tmp_path / "datasets"
+    report = export_trials(store, folder, now=1.0, form=ArchiveForm.MINARI)
+    assert report.families == {"cells": 0, "gears": 1, "torques": 0}
+    assert import_trials(other, folder).imported == {"gears": 1}
+
+
+def test_without_any_trial_no_folder_is_written(store: Store, tmp_path: Path) -> None:
+    admit(store, "cells", spaces=CELLS)
+    with pytest.raises(ArchiveError, match="there are no trials to export"):
+        export_trials(store, tmp_path / "datasets", now=1.0, form=ArchiveForm.MINARI)
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_trials_that_prune_removes_during_an_export_are_left_out(
+    store: Store, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(store, "cells", spaces=CELLS)
+    trials = tuple(trial(CELLS, seed=seed) for seed in range(3))
+    store.learner_steps.commit(replace(make_step("cells"), trials=trials), make_tensors(), {})
+    load, removed = store.trials.load_packed, store.trials.of_family("cells", limit=1)[0].id
+
+    def load_unless_removed(number: int) -> PackedTrial:
+        if number == removed:
+            raise TrialNotFoundError(operation="loading", subject="trial", found="it was pruned.")
+        return load(number)
+
+    monkeypatch.setattr(store.trials, "load_packed", load_unless_removed)
+    folder = tmp_path / "datasets"
+    assert export_trials(store, folder, now=1.0, form=ArchiveForm.MINARI).families == {"cells": 2}
+    assert import_trials(other, folder).imported == {"cells": 2}
