@@ -105,13 +105,14 @@ class RL2Learner:
         """Return a family's spaces."""
         return self._families[name].spaces
 
-    def share(self, name: str, other: str) -> bool:
-        """Return whether two families share parameters, so that practice of one changes what is done in the other.
+    def is_shared(self, name: str) -> bool:
+        """Return whether practice of other families changes what the policy does in a family.
 
-        They do if their spaces are equal, or if both have images.
+        It does if another family has equal spaces, or if both have images.
         """
-        spaces, others = self.spaces_of(name), self.spaces_of(other)
-        return spaces == others or bool(spaces.observation.images and others.observation.images)
+        spaces = self.spaces_of(name)
+        others = (family.spaces for other, family in self._families.items() if other != name)
+        return any(own == spaces or (own.observation.images and spaces.observation.images) for own in others)
 
     def start_of(self, name: str) -> WarmStart:
         """Return what the policy began with in a family's spaces."""

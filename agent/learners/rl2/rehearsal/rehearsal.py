@@ -281,7 +281,7 @@ class Rehearsal:
 
         After ``until`` (a reading of the monotonic clock in seconds) no further family is measured.
         """
-        others = [name for name in self.losses if name != practised and self._learner.share(name, practised)]
+        others = [name for name in self._may_lose() if name != practised]
         measured: list[str] = []
         for name in others[:MEASURED_FAMILIES]:
             if measured and time.monotonic() > until:
@@ -292,17 +292,18 @@ class Rehearsal:
         return others, tuple(measured)
 
     def begin_repair(self, names: Sequence[str], *, progress: Callable[[], object] = _always) -> RehearsalSlice:
-        """Prepare the given families, and those that lose most among the families that share parameters with them.
-
-        Each of them is measured after a call of ``progress``.
-        """
+        """Measure families, each after a call of ``progress``; prepare the given ones and those that lose most."""
         repaired = [name for name in names if name in self.losses]
-        beside = [name for name in self.losses if any(self._learner.share(name, one) for one in repaired)]
-        for name in beside:
+        beside = [name for name in self._may_lose() if name not in repaired]
+        for name in (*repaired, *beside):
             progress()
             self.losses[name] = self.measure(name)
-        others = sorted((name for name in beside if name not in repaired), key=lambda name: -self.losses[name])
+        others = sorted(beside, key=lambda name: -self.losses[name])
         return self.prepare([*repaired, *others][: max(REHEARSED_FAMILIES, len(repaired))])
+
+    def _may_lose(self) -> list[str]:
+        """Return the families that share parameters with another one, in the order of :attr:`losses`."""
+        return [name for name in self.losses if self._learner.is_shared(name)]
 
     def nothing(self) -> RehearsalSlice:
         """Return the rehearsal of no family."""

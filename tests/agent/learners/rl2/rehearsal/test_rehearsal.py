@@ -96,18 +96,26 @@ def test_families_with_images_are_rehearsed_together() -> None:
     assert all(rehearsal.measure(name) < loss / 3 for name, loss in lost.items())
 
 
-def test_families_that_share_no_parameter_are_neither_measured_nor_rehearsed() -> None:
+def test_a_family_that_shares_no_parameter_is_neither_measured_nor_rehearsed() -> None:
     learner = learner_for(VECTOR)
     rehearsal = Rehearsal(learner)
-    for name, spaces in (("other", OTHER), ("indices", DISCRETE), ("images", IMAGES)):
+    for name, spaces in (("other", OTHER), ("images", IMAGES)):
         learner.add_family(name, spaces)
         remember(rehearsal, learner, name, spaces)
         lose(learner, spaces)
     rehearsed = rehearsal.begin("scripted")
     assert (rehearsed.losses, rehearsed.measured) == ({}, ())
-    repair = rehearsal.begin_repair(["other"])
-    assert repair.losses.keys() == {"other"}
+    assert rehearsal.begin_repair(["other"]).losses.keys() == {"other"}
     assert rehearsal.losses["images"] == 0.0
+
+
+def test_a_family_is_rehearsed_during_practice_of_other_spaces_as_well() -> None:
+    learner = learner_of_two()
+    learner.add_family("indices", DISCRETE)
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    assert rehearsal.begin("indices").losses.keys() == {"scripted"}
 
 
 def test_two_families_of_the_same_spaces_share_a_lesson_and_keep_their_own_losses() -> None:
