@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tomllib
@@ -231,8 +232,10 @@ def _check_type(key: str, value: object) -> None:
     words, types = KEY_TYPES[key]
     if (isinstance(value, bool) and types != (bool,)) or not isinstance(value, types):
         raise TypeError(f"{key} is {value!r}, and should be {words}")
-    if key == "kwargs" and not _is_json(value):
+    if not _is_json(value):
         raise ValueError(f"{key} is {value!r}, and should have texts, numbers, booleans, lists and tables only")
+    if isinstance(value, float) and key == "random_return" and not math.isfinite(value):
+        raise ValueError(f"{key} is {value!r}, and should be a finite number")
     if key in {"kwarg", "path"} and isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key} is {value!r}, and should be {words}")
 
