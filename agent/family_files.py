@@ -8,8 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.learners.registry import canonical_name, few_shot_learners, public_names
 from envs.errors import FamilySpecError
@@ -48,16 +51,39 @@ def family_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == ".toml" and not path.name.startswith("."))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileDeclaration:
+    """What a family file declares.
+
+    Attributes:
+        spec: the family. What the file leaves open is as the settings and this version of learnd have it.
+        content: the keys and values of the file.
+    """
+
+    spec: FamilySpec
+    content: Mapping[str, Any]
+
+
+def declaration_in(path: Path, settings: Settings) -> FileDeclaration:
+    """Return what a family file declares.
+
+    Raises:
+        FamilySpecError: the file cannot be read, or declares no valid family; the error has the line.
+    """
+    text = _text_of(path)
+    spec = read_family_file(text, path=path, defaults=_defaults(settings))
+    if spec.source is FamilySource.FEW_SHOT:
+        _check_learner(path, spec)
+    return FileDeclaration(spec=spec, content=tomllib.loads(text))
+
+
 def declared_in(path: Path, settings: Settings) -> FamilySpec:
     """Return the family that a file declares.
 
     Raises:
         FamilySpecError: the file cannot be read, or declares no valid family; the error has the line.
     """
-    spec = read_family_file(_text_of(path), path=path, defaults=_defaults(settings))
-    if spec.source is FamilySource.FEW_SHOT:
-        _check_learner(path, spec)
-    return spec
+    return declaration_in(path, settings).spec
 
 
 def _text_of(path: Path) -> str:

@@ -247,6 +247,11 @@ def add_quarantines(db: Database) -> None:
     _execute_all(db, _QUARANTINES)
 
 
+def add_family_file_contents(db: Database) -> None:
+    """Add the content of each family file, which is unknown until the file is next read."""
+    db.execute("ALTER TABLE family_files ADD COLUMN content TEXT")
+
+
 MIGRATIONS = (
     create_first_tables,
     add_store_identity,
@@ -262,6 +267,7 @@ MIGRATIONS = (
     add_pace,
     add_rehearsal_teachers,
     add_quarantines,
+    add_family_file_contents,
 )
 """The migrations in order. A migration's name is its record in the store, so names and order never change."""
 

@@ -24,7 +24,7 @@ import structlog
 
 from agent.config.settings import Settings
 from agent.daemon.store.thread import StoreThread, in_daemon_thread
-from agent.family_files import declared_in, family_files, watched_folders
+from agent.family_files import FileDeclaration, declaration_in, family_files, watched_folders
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec
 from envs.family_file import declaration_of
@@ -131,7 +131,7 @@ class FamilyFolders:
         self._error = error
 
 
-Declared = Mapping[str, FamilySpec | FileProblem]
+Declared = Mapping[str, FileDeclaration | FileProblem]
 """Path of each file → what it declares, or why it cannot be used."""
 
 
@@ -144,15 +144,15 @@ def synchronise(store: Store, declared: Declared, *, changing: Collection[Path] 
             are.
         changing: the files that may be written just now; their families stay as they are too.
     """
-    unreadable = [Path(path) for path, spec in declared.items() if isinstance(spec, FileProblem)]
+    unreadable = [Path(path) for path, found in declared.items() if isinstance(found, FileProblem)]
     for record in store.family_files.all():
         is_hidden = any(folder in Path(record.path).parents for folder in unreadable)
         is_kept = record.path in declared or Path(record.path) in changing
         if not is_kept and not record.is_gone and not is_hidden:
             _pause(store, record)
     problems = []
-    for path, spec in declared.items():
-        problem = spec if isinstance(spec, FileProblem) else _take_over(store, path, spec)
+    for path, found in declared.items():
+        problem = found if isinstance(found, FileProblem) else _take_over(store, path, found)
         if problem is not None:
             problems.append(problem)
     return problems
@@ -166,21 +166,21 @@ def _pause(store: Store, record: FamilyFile) -> None:
     store.family_files.mark_gone(record.path)
 
 
-def _take_over(store: Store, path: str, spec: FamilySpec) -> FileProblem | None:
+def _take_over(store: Store, path: str, declared: FileDeclaration) -> FileProblem | None:
     """Make one family as its file declares it; return why this is not possible."""
-    families = _families(store)
+    families, spec = _families(store), declared.spec
     record = next((record for record in store.family_files.all() if record.path == path), None)
     own = None if record is None else families.get(record.family_id)
-    is_same = record is not None and _is_declared(record, spec)
-    if record is not None and is_same and (own is not None or not record.is_gone):
+    if record is not None and (own is not None or not record.is_gone) and _is_unchanged(record, path, declared):
         # A family that was removed by hand while its file was there stays removed until the file changes.
         if record.is_gone:
             _resume(store, own)
-            store.family_files.record(path, family_id=record.family_id, declaration=spec.to_json())
+        if record.is_gone or record.content != declared.content:
+            _record(store, path, declared, family_id=record.family_id, before=record)
         return None
     named = next((family for family in families.values() if family.name == spec.name), None)
     if named is not None and (own is None or named.id != own.id):
-        if (problem := _adopt(store, path, spec, named)) is not None:
+        if (problem := _adopt(store, path, declared, named)) is not None:
             return problem
         if own is not None:
             store.families.set_state(own.name, FamilyState.REMOVED, reason="its family file names another family now")
@@ -188,24 +188,33 @@ def _take_over(store: Store, path: str, spec: FamilySpec) -> FileProblem | None:
     if own is not None:
         store.families.set_state(own.name, FamilyState.REMOVED, reason="its family file was changed")
     added = store.families.add(spec)
-    store.family_files.record(path, family_id=added.id, declaration=spec.to_json())
+    _record(store, path, declared, family_id=added.id)
     event = "family of a new file is added" if own is None else "family of a changed file is added again"
     log.info(event, family=spec.name, file=path)
     return None
 
 
-def _adopt(store: Store, path: str, spec: FamilySpec, named: Family) -> FileProblem | None:
+def _record(
+    store: Store, path: str, declared: FileDeclaration, *, family_id: int, before: FamilyFile | None = None
+) -> None:
+    """Record what a file declares; of an unchanged file, keep the declaration that was recorded before."""
+    declaration = declared.spec.to_json() if before is None else before.declaration
+    store.family_files.record(path, family_id=family_id, declaration=declaration, content=declared.content)
+
+
+def _adopt(store: Store, path: str, declared: FileDeclaration, named: Family) -> FileProblem | None:
     """Let a file declare a family that exists already; return why this is not possible.
 
     Both must be equal, as for a file that `learnd env export` wrote or that was renamed, and no other file may declare
     the family.
     """
+    spec = declared.spec
     other = next((r for r in store.family_files.all() if r.family_id == named.id and r.path != path), None)
     if other is not None and not other.is_gone:
         return FileProblem(file=path, found=f"{other.path} declares a family of the same name, {spec.name}.")
+    before = other if other is not None and _is_unchanged(other, path, declared) else None
     is_same = not isinstance(named.spec, UnreadableSpec) and declaration_of(named.spec) == declaration_of(spec)
-    was_same = other is not None and _is_declared(other, spec)
-    if not (is_same or was_same):
+    if before is None and not is_same:
         found = (
             f"a family named {spec.name} exists that was added otherwise. Choose another name in the file, or remove "
             f"it: learnd env remove {spec.name}."
@@ -214,7 +223,7 @@ def _adopt(store: Store, path: str, spec: FamilySpec, named: Family) -> FileProb
     if other is not None:
         _resume(store, named)
         store.family_files.forget(other.path)
-    store.family_files.record(path, family_id=named.id, declaration=spec.to_json())
+    _record(store, path, declared, family_id=named.id, before=before)
     return None
 
 
@@ -226,6 +235,16 @@ def _resume(store: Store, family: Family | None) -> None:
 
 def _families(store: Store) -> dict[int, Family]:
     return {family.id: family for family in store.families.all()}
+
+
+def _is_unchanged(record: FamilyFile, path: str, declared: FileDeclaration) -> bool:
+    """Return whether a file declares the family of a record, which may be that of a file that was renamed.
+
+    A file with the same content does, whatever settings or a newer learnd make of what the content leaves open. Content
+    is compared in one folder only, because relative paths start there.
+    """
+    is_in_place = Path(record.path).parent == Path(path).parent
+    return (is_in_place and record.content == declared.content) or _is_declared(record, declared.spec)
 
 
 def _is_declared(record: FamilyFile, spec: FamilySpec) -> bool:
@@ -267,11 +286,11 @@ def _signatures(folders: Sequence[Path]) -> dict[Path, Signature]:
     return found
 
 
-def _declared(found: Mapping[Path, Signature], settings: Settings) -> dict[str, FamilySpec | FileProblem]:
-    declared: dict[str, FamilySpec | FileProblem] = {}
+def _declared(found: Mapping[Path, Signature], settings: Settings) -> dict[str, FileDeclaration | FileProblem]:
+    declared: dict[str, FileDeclaration | FileProblem] = {}
     for path in found:
         try:
-            declared[str(path)] = declared_in(path, settings)
+            declared[str(path)] = declaration_in(path, settings)
         except FamilySpecError as error:
             hint = f" {error.hint}" if error.hint else ""
             declared[str(path)] = FileProblem(file=str(path), found=f"{error.found}{hint}")

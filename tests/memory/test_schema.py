@@ -66,6 +66,7 @@ def test_the_released_migrations_have_not_been_changed() -> None:
         "add_pace",
         "add_rehearsal_teachers",
         "add_quarantines",
+        "add_family_file_contents",
     )
 
 

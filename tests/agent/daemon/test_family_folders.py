@@ -53,9 +53,15 @@ class Watched:
         asyncio.run(run())
         return [problem.found for problem in self.folders.problems]
 
-    def restart(self) -> None:
-        """Begin with a daemon that has seen nothing."""
-        self.folders = FamilyFolders(self.settings, self._writer)
+    def restart(self, **changed: object) -> None:
+        """Begin with a daemon that has seen nothing, with changed settings."""
+        settings = Settings(**{**self.settings.model_dump(), **changed})
+        self.folders = FamilyFolders(settings, self._writer)
+
+    def forget_contents(self) -> None:
+        """Make the records of files those of an older learnd."""
+        with self.store._connection.transaction("forgetting contents"):
+            self.store._connection.execute("UPDATE family_files SET content = NULL")
 
     def family(self, name: str = "pole") -> Family:
         return self.store.families.get(name)
@@ -202,10 +208,78 @@ def test_a_family_of_an_older_version_keeps_its_history_and_the_network(watched:
     first = watched.admit()
     path, declared = str(file), first.require_spec().to_json()
     del declared["network"]
-    watched.store.family_files.record(path, family_id=first.id, declaration=declared)
+    watched.store.family_files.record(path, family_id=first.id, declaration=declared, content={})
+    watched.forget_contents()
     watched.restart()
     assert watched.look() == []
     assert watched.family().id == first.id
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        (POLE, {"reference": {"steps": 200_000}}),
+        (POLE, {"reference": {"default": "none"}}),
+        (POLE + 'reference = "ppo"\n', {"reference": {"steps": 200_000}}),
+        ('entry = "glyphs"\n', {"few_shot": {"learner": "versa"}}),
+        ('entry = "sinusoids"\n', {"few_shot": {"regression_learner": "versa"}}),
+    ],
+)
+def test_a_changed_setting_leaves_the_families_of_files_as_they_are(
+    text: str, changed: dict[str, object], watched: Watched
+) -> None:
+    file, other, named = watched.files / "a.toml", watched.files / "b.toml", text + 'name = "pole"\n'
+    file.write_text(named)
+    watched.look()
+    admitted = watched.admit()
+    watched.restart(**changed)
+    assert watched.look() == []
+    assert watched.family() == admitted, "after a restart"
+    file.rename(other)
+    assert watched.look() == []
+    assert watched.family() == admitted, "in a file that was renamed"
+    other.unlink()
+    watched.look()
+    other.write_text(named)
+    assert watched.look() == []
+    assert watched.family().id == admitted.id, "after the file was away"
+    other.write_text(named + "# the pole\n")
+    watched.restart(**changed)
+    assert watched.look() == []
+    assert watched.family().id == admitted.id, "with a comment"
+
+
+def test_a_file_that_leaves_open_what_it_said_declares_another_family(watched: Watched) -> None:
+    file = watched.files / "glyphs.toml"
+    file.write_text('entry = "glyphs"\nlearner = "versa"\n')
+    watched.look()
+    first = watched.admit("glyphs")
+    file.write_text('entry = "glyphs"\n')
+    watched.look()
+    assert watched.family("glyphs").id != first.id
+    assert watched.family("glyphs").require_spec().learner == "protonet"
+
+
+def test_a_setting_may_change_after_the_content_of_an_older_record_is_known(watched: Watched) -> None:
+    (watched.files / "pole.toml").write_text(POLE)
+    watched.look()
+    admitted = watched.admit()
+    watched.forget_contents()
+    watched.restart()
+    watched.look()
+    watched.restart(reference={"steps": 200_000})
+    watched.look()
+    assert watched.family() == admitted
+
+
+def test_a_file_with_the_same_content_in_another_folder_is_another_family(watched: Watched) -> None:
+    for folder in (watched.files, watched.other_files):
+        (folder / "maze.py").write_text("")
+    text = 'entry = "maze.py:Maze"\nname = "pole"\n'
+    (watched.files / "a.toml").write_text(text)
+    watched.look()
+    (watched.files / "a.toml").rename(watched.other_files / "a.toml")
+    assert ["added otherwise" in found for found in watched.look()] == [True]
 
 
 def test_a_file_that_goes_pauses_its_family_and_its_return_resumes_it(watched: Watched) -> None:
@@ -396,7 +470,7 @@ def test_nothing_is_read_or_written_while_nothing_changes(watched: Watched, monk
     (watched.files / "pole.toml").write_text(POLE)
     watched.look()
     version = watched.store.data_version()
-    monkeypatch.setattr("agent.daemon.family_folders.declared_in", _refuse)
+    monkeypatch.setattr("agent.daemon.family_folders.declaration_in", _refuse)
     assert watched.look(5) == []
     assert watched.store.data_version() == version
 
