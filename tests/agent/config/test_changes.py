@@ -33,6 +33,11 @@ def test_what_needs_a_restart_keeps_its_old_value() -> None:
     [
         ("service", {"log_level": "debug"}, False),
         ("jobs", {"backup": "1h"}, False),
+        ("memory", {"keep_rejected": 3}, False),
+        ("memory", {"keep_checkpoints": 3}, True),
+        ("few_shot", {"learner": "versa"}, False),
+        ("few_shot", {"regression_learner": "versa"}, False),
+        ("few_shot", {"planned_updates": 100}, True),
         ("practise", {"windows": ["22:00-06:00"]}, False),
         ("practise", {"slice_s": "5s"}, True),
         ("rl2", {"hidden_size": 32}, True),
