@@ -38,8 +38,8 @@ def set_setting(
 ) -> None:
     """Change a setting in the settings file. Everything else in the file stays as it is, with its comments.
 
-    The settings are checked before the file is written. A running service then reads them again; what needs a restart
-    is named.
+    The settings are checked before the file is written. A running service then reads them again, unless it was started
+    in a terminal; what needs a restart is named.
     """
     from agent.config.changes import NEEDS_RESTART
     from agent.config.editing import edited, toml_value

@@ -68,7 +68,11 @@ def add_family(
     reference: ReferenceOption = None,
     learner: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Learner of a few-shot family; default: the setting `few_shot.learner`."),
+        typer.Option(
+            metavar="NAME",
+            help="Learner of a few-shot family; default: the setting `few_shot.learner` (images) or "
+            "`few_shot.regression_learner` (sinusoids).",
+        ),
     ] = None,
     check: Annotated[bool, typer.Option(help="Try the family first, and reject it if that fails.")] = True,
 ) -> None:
@@ -187,7 +191,7 @@ def remove_family(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove the family without confirmation.")] = False,
 ) -> None:
-    """Stop practising a family permanently. A new family may take its name, and starts without its data."""
+    """Stop practising a family permanently. A new family may take its name, with totals and a curve of its own."""
     with invocation.writing() as store:
         family = find_family(store, name, operation="removing family")
         is_asked = not yes and not invocation.is_json and sys.stdin.isatty()
