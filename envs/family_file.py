@@ -233,8 +233,8 @@ def _check_type(key: str, value: object) -> None:
     if (isinstance(value, bool) and types != (bool,)) or not isinstance(value, types):
         raise TypeError(f"{key} is {value!r}, and should be {words}")
     if not _is_json(value):
-        raise ValueError(f"{key} is {value!r}, and should have texts, numbers, booleans, lists and tables only")
-    if isinstance(value, float) and key == "random_return" and not math.isfinite(value):
+        raise ValueError(f"{key} is {value!r}, which has a date, a time or NaN")
+    if isinstance(value, float) and math.isinf(value) and key == "random_return":
         raise ValueError(f"{key} is {value!r}, and should be a finite number")
     if key in {"kwarg", "path"} and isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key} is {value!r}, and should be {words}")
@@ -380,17 +380,17 @@ def _variation_value(variation: Variation) -> str | dict[str, Any]:
 
 
 def _is_json(value: object) -> bool:
+    """Return whether a value is the same when it has been written as JSON: it has no date, no time and no NaN."""
     try:
-        json.dumps(value)
+        return bool(json.loads(json.dumps(value)) == value)
     except TypeError:
         return False
-    return True
 
 
 def _is_toml(value: object) -> bool:
-    """Return whether TOML can represent a JSON value: it has no null."""
+    """Return whether a table of a family file can hold a JSON value: it has no null and no NaN."""
     if isinstance(value, dict):
         return all(_is_toml(inner) for inner in value.values())
     if isinstance(value, list | tuple):
         return all(_is_toml(inner) for inner in value)
-    return value is not None
+    return value is not None and not (isinstance(value, float) and math.isnan(value))

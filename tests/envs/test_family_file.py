@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,10 @@ def test_few_shot_families_have_files_too(tmp_path: Path) -> None:
         ('entry = "CartPole-v1"\n[kwargs]\nwhen = 2026-01-01', 2, "kwargs is"),
         ('entry = "CartPole-v1"\nwrap = [{name = "Crop", kwargs = {when = 2026-01-01}}]', 2, "wrap is"),
         ('entry = "CartPole-v1"\nvary = [{name = "g", values = [2026-01-01]}]', 2, "vary is"),
-        ('entry = "CartPole-v1"\nrandom_return = nan', 2, "random_return is nan, and should be a finite number"),
+        ('entry = "CartPole-v1"\n[kwargs]\nlimits = [1.5, nan]', 2, "has a date, a time or NaN"),
+        ('entry = "CartPole-v1"\nreference = nan', 2, "has a date, a time or NaN"),
+        ('entry = "CartPole-v1"\nrandom_return = nan', 2, "has a date, a time or NaN"),
+        ('entry = "CartPole-v1"\nrandom_return = inf', 2, "random_return is inf, and should be a finite number"),
         ('entry = "CartPole-v1"\nvary = [\n  "gravity=5:20",\n  "length"\n]', 4, "length: it has no NAME=VALUES"),
         ('entry = "CartPole-v1"\n\nwrap = ["a b"]', 3, "is not the name of a wrapper"),
         ('entry = "CartPole-v1"\npreset = "atarri"', 2, "there is no such preset"),
@@ -123,6 +127,13 @@ ROUND_TRIPS = [
 @pytest.mark.parametrize("spec", ROUND_TRIPS, ids=[f"{n} {spec.name}" for n, spec in enumerate(ROUND_TRIPS)])
 def test_a_family_written_to_a_file_is_read_as_the_same_family(spec: FamilySpec) -> None:
     assert read(family_file_text(spec)) == spec
+
+
+def test_a_keyword_argument_that_is_not_a_number_goes_through_a_file() -> None:
+    spec = family_from_declaration("CartPole-v1", kwargs={"a": math.nan, "b": [1.0, math.nan], "c": math.inf})
+    kwargs = read(family_file_text(spec)).kwargs
+    assert math.isnan(kwargs["a"])
+    assert (kwargs["b"][0], math.isnan(kwargs["b"][1]), kwargs["c"]) == (1.0, True, math.inf)
 
 
 @pytest.mark.parametrize("name", ["maze.py:Maze", "my-env.py", "random.py:R"])
