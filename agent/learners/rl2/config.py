@@ -13,7 +13,7 @@ learning. No measurement used another share."""
 
 CORE_ANNEAL_UPDATES = 60
 """Updates of a family over which its core's share of the learning rate falls. CartPole is learned sooner at the full
-rate, and MDPs end at 162.1 at half of it and at 160.7 at the full one (docs/lab/transfer.md)."""
+rate, but MDPs end at 160.7 with it after 120 updates, and at 161.7 if it falls (docs/lab/transfer.md)."""
 
 _MAY_BE_ZERO = frozenset({"gae_lambda", "entropy_coefficient", "curriculum_start"})
 _AT_MOST_ONE = frozenset({"discount", "gae_lambda", "curriculum_start", "look_ahead_discounts"})
