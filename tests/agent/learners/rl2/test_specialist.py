@@ -38,8 +38,8 @@ def watched(*, reference: float | None = None, num_updates: int = SETTLED_UPDATE
 
 
 def failures(specialists: Specialists, *means: float) -> list[bool]:
-    """Note one block of returns for each mean; return whether the first practice failed, for each update."""
-    return [specialists.note_returns(NAME, mean + NOISE) for mean in means for _ in range(BLOCK_UPDATES)]
+    """Note returns, a quarter of an attempt for each mean; return whether the attempt failed, for each update."""
+    return [specialists.note_returns(NAME, mean + NOISE) for mean in means for _ in range(ATTEMPT_UPDATES // 4)]
 
 
 def begun() -> tuple[Specialists, Specialist]:
@@ -216,7 +216,10 @@ def test_a_restored_first_practice_is_judged_as_if_it_had_not_been_interrupted()
     specialists.note_returns(NAME, torch.ones(3))
     restored = Specialists.restored(specialists.shared, {}, specialists.to_meta())
     assert restored.to_meta() == specialists.to_meta()
-    results = [[one.note_returns(NAME, torch.ones(3)) for _ in range(9)] for one in (specialists, restored)]
+    results = [
+        [one.note_returns(NAME, torch.ones(3)) for _ in range(ATTEMPT_UPDATES // 2 - 1)]
+        for one in (specialists, restored)
+    ]
     assert results[0] == results[1]
     assert results[0][-1]
 

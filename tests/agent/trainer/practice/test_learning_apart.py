@@ -25,10 +25,10 @@ pytestmark = LEARNED_GROUP
 
 @pytest.fixture(autouse=True)
 def _soon_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a first practice fail after two updates, and a specialist be done after about twenty."""
+    """Let a first practice fail after two updates, and a specialist be done after about thirty."""
     soon = {
         "first_practice": {"ATTEMPT_UPDATES": 2, "BLOCK_UPDATES": 2, "LOW_SHARE": 9.0, "RISE_SHARE": 9.0},
-        "specialist": {"PATIENCE_BLOCKS": 2, "MOST_UPDATES": 20, "MOST_LESSONS": 80},
+        "specialist": {"PATIENCE_BLOCKS": 2, "MOST_UPDATES": 30, "MOST_LESSONS": 120},
     }
     for module, values in soon.items():
         for name, value in values.items():
@@ -117,7 +117,8 @@ def test_while_a_specialist_learns_the_shared_policy_stays_as_it_is(store: Store
 def test_the_shared_policy_takes_the_family_over_and_the_specialist_goes(
     store: Store, open_session: SessionMaker
 ) -> None:
-    session = open_session(store)
+    evaluation = {"trials_tensor": 1024, "trials_gymnasium": 4}
+    session = open_session(store, settings=settings_for(store.folder.path, evaluation=evaluation))
     family = a_family_apart(store, session)
     before = score_of(session, store)
     assert practise_until(session, family, Phase.TAKING_OVER) > 0
