@@ -1,8 +1,9 @@
 """What consolidation publishes, and what is forgotten, while the focus of practice moves from family to family.
 
 Three tensor families are practised one after another, in two rounds, each in its own window: bandits, CartPole with
-varied physics, tabular MDPs. They share the recurrent core. The learner, store, consolidation and gate are those of the
-daemon, with one consolidation at the end of every window. The time of the gate is deducted from practice. Held-out
+varied physics, tabular MDPs. Their spaces differ, so they share no parameter, and practice of one changes nothing in
+the others; in learnd 0.1.0 all three shared the recurrent core. The learner, store, consolidation and gate are those of
+the daemon, with one consolidation at the end of every window. The time of the gate is deducted from practice. Held-out
 tasks score the published version after every consolidation; this time is not charged.
 
 ``gated`` are the versions that consolidation published. ``ungated`` is what it would have published without a gate: the

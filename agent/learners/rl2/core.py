@@ -191,7 +191,7 @@ def gate_fused_gru(  # noqa: PLR0917
 
 
 class GRUCore(nn.Module):
-    """A gated recurrent unit that all families share: the recurrent core.
+    """A gated recurrent unit: the recurrent core of one pair of spaces.
 
     Args:
         input_size: X.

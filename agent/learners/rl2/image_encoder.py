@@ -1,4 +1,4 @@
-"""The encoder of images: a convolution for each size and number of channels, and a trunk that all families share.
+"""The encoder of images: a convolution for each size and number of channels, and a trunk for all families.
 
     e = relu(conv(pixels))                       of a pair: stride s, so that at most 16 x 16 places are left
     e = relu(conv3(relu(conv3(e, stride 2))))    shared, at most 8 x 8 places, the others are 0

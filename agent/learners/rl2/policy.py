@@ -1,4 +1,4 @@
-"""The RL² policy: a network for each pair of spaces, and an encoder of images that all of them share.
+"""The RL² policy: a network for each pair of spaces, and an encoder that all pairs with images share.
 
 x_t = encode(o_t, a_{t-1}, r_{t-1}, d_{t-1}, time, pooled read),  h_t = GRU(x_t, h_{t-1}),  z_t = LayerNorm(h_t)
 score_t(k) = W_k z_t + w · relu(U relu(V m_t(k)) + C [z_t, x_t])        for every slot k with its read m_t(k)

@@ -162,7 +162,7 @@ class Specialists:
     """The specialists of the families that are learned apart.
 
     Args:
-        shared: the learner of the policy that all families share.
+        shared: the learner of the policy that plays all families.
     """
 
     def __init__(self, shared: RL2Learner) -> None:

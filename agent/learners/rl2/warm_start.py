@@ -14,7 +14,7 @@ from envs.spaces import SpacePair
 
 
 class WarmStart(StrEnum):
-    """A way to begin in the spaces of a new family. The encoder of images is always the one that all families share."""
+    """A way to begin in the spaces of a new family. All families with images share one encoder of images."""
 
     FRESH = "fresh"
     """New parameters."""
@@ -26,7 +26,7 @@ class WarmStart(StrEnum):
     """A copy of all parts, from the most practised spaces of equal sizes."""
 
     SHARED = "shared"
-    """The parameters that families of equal spaces share. Only the family's critic is new."""
+    """The network that families of equal spaces share. Only the family's critic is new."""
 
 
 def possible_starts(policy: RL2Policy, spaces: SpacePair, practised: Sequence[SpacePair]) -> tuple[WarmStart, ...]:

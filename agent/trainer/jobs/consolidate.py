@@ -108,7 +108,7 @@ def _known_families(families: Iterable[Family], *, max_strikes: int) -> _KnownFa
 
 
 def _check(families: Iterable[Family], practices: Practices, faults: FamilyFaults) -> None:
-    """Check that the stored spaces of every family can be read, because families may share a policy.
+    """Check that the stored spaces of every family can be read, because one policy plays all families.
 
     Raises:
         UnscoredError: a family's row cannot be read, and the family has a strike.

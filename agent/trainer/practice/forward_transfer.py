@@ -4,8 +4,8 @@ This is the jump start (Taylor & Stone 2009, "Transfer learning for reinforcemen
 the score at the start of practice minus the score of a policy that learned nothing, on the same held-out tasks.
 
 The policy that learned nothing has new parameters in all its parts. The start ``fresh`` of
-:class:`~agent.learners.rl2.warm_start.WarmStart` is such a policy too, with other random numbers; of families with
-images it has the encoder that all of them share.
+:class:`~agent.learners.rl2.warm_start.WarmStart` is such a policy too, with other random numbers; with images it has
+the encoder that all families with images share.
 """
 
 from __future__ import annotations
