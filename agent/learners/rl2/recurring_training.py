@@ -1,10 +1,11 @@
 """Training on tasks that recur: the same tasks are played several times, with the memory of their earlier trials.
 
-A round plays the same B tasks 1, 2, 4 or 8 times. Its first trials begin empty, or in a quarter of the rounds with what
-a store recalls; the others begin with what the earlier ones left (:mod:`agent.learners.rl2.reinstatement`). In the last
-trials of some rounds the recalled memory is uncertain: each row is given a likeness, and with one minus this
-probability the memory of another task. A policy trained on this uses a recall in proportion to its likeness, and does
-not rely on one that its first steps contradict. Every batch of trials is learned from.
+A series plays the same B tasks 1, 2, 4 or 8 times. In a quarter of the series the first trials begin with what a store
+recalls, in the others they begin empty; later trials begin with what the earlier ones left
+(:mod:`agent.learners.rl2.reinstatement`). In the last trials of some series the recalled memory is uncertain: each row
+is given a likeness, and with one minus this probability the memory of another task. A policy trained on this uses a
+recall in proportion to its likeness, and does not rely on one that its first steps contradict. Every batch of trials is
+learned from.
 
 Shapes: B trials, Q features of a recall.
 """
@@ -27,25 +28,25 @@ from envs.family import Split
 from envs.task_batch import TaskBatch, begin_exposure, given_contexts
 
 NUM_EXPOSURES = (1, 2, 4, 8)
-"""The usual numbers of trial batches of a round."""
+"""The usual numbers of trial batches of a series."""
 
 UNCERTAIN_SHARE = 0.75
-"""Share of the rounds of several trials whose last trials have an uncertain recall."""
+"""Share of the series of several trials whose last trials have an uncertain recall."""
 
 DECEIVED_SHARE = 0.5
 """Share of the rows of an uncertain recall that have likeness 1 although every second memory is another task's."""
 
 STORED_SHARE = 0.25
-"""Share of the rounds whose first trials begin with what the store recalls of their tasks, if there is a store."""
+"""Share of the series whose first trials begin with what the store recalls of their tasks, if there is a store."""
 
 
 @dataclass(kw_only=True)
-class _Round:
-    """A round in progress.
+class _Series:
+    """A series in progress.
 
     Attributes:
         first_task: index of the first task.
-        num_exposures: trial batches of the round.
+        num_exposures: trial batches of the series.
         is_uncertain: whether the recall of the last trials is uncertain.
         begins_stored: whether its first trials begin with what the store recalls.
         most_stored: largest number of stored trials of a task that are recalled, the newest.
@@ -71,7 +72,7 @@ class RecurringTraining:
         learner: the learner to train.
         name: the family's name, as added to the learner.
         tasks: the family's tasks.
-        exposures: the possible numbers of trial batches of a round; equally frequent.
+        exposures: the possible numbers of trial batches of a series; equally frequent.
     """
 
     def __init__(
@@ -79,15 +80,15 @@ class RecurringTraining:
     ) -> None:
         self._learner, self._name, self.tasks = learner, name, tasks
         self._exposures = tuple(exposures)
-        self._round: _Round | None = None
+        self._series: _Series | None = None
         self.stored: TaskMemory | None = None
         """The stored trials of the tasks; None without a store."""
 
     def play(self, first_task: int, *, progress: Callable[[int], None] | None = None) -> TrialBatch:
-        """Play the next trials of the round, or begin a round with the tasks from ``first_task``."""
-        current = self._round
+        """Play the next trials of the series, or begin a series with the tasks from ``first_task``."""
+        current = self._series
         if current is None or current.num_played == current.num_exposures:
-            current = self._new_round(first_task)
+            current = self._new_series(first_task)
             if current.begins_stored and self.stored is not None:
                 self._recall_stored(current, self.stored, progress=progress)
         rollout = Rollout(
@@ -106,7 +107,7 @@ class RecurringTraining:
         current.left = rollout.left_behind(
             self._features(torch.ones(self.tasks.num_trials), current.num_earlier + current.num_played)
         )
-        self._round = current
+        self._series = current
         return trials
 
     def learn(
@@ -120,22 +121,22 @@ class RecurringTraining:
         return self._learner.update(self._name, trials, num_epochs=num_epochs, after_minibatch=after_minibatch)
 
     @property
-    def is_amid_round(self) -> bool:
+    def is_amid_series(self) -> bool:
         """Return whether the tasks of the last trials are to be played again."""
-        return self._round is not None and self._round.num_played < self._round.num_exposures
+        return self._series is not None and self._series.num_played < self._series.num_exposures
 
-    def begin_round(self) -> None:
-        """Begin a round with the next trials, so that what follows depends on no trials before."""
-        self._round = None
+    def begin_series(self) -> None:
+        """Begin a series with the next trials, so that what follows depends on no trials before."""
+        self._series = None
 
     def close(self) -> None:
         """Release the tasks."""
         self.tasks.close()
 
-    def _new_round(self, first_task: int) -> _Round:
+    def _new_series(self, first_task: int) -> _Series:
         num_draws = 2 if self.stored is None else 4
         draws = torch.rand(num_draws, generator=self._learner.generator, device=self._learner.device).tolist()
-        return _Round(
+        return _Series(
             first_task=first_task,
             num_exposures=self._exposures[int(draws[0] * len(self._exposures))],
             is_uncertain=draws[1] < UNCERTAIN_SHARE,
@@ -145,9 +146,9 @@ class RecurringTraining:
         )
 
     def _recall_stored(
-        self, current: _Round, stored: TaskMemory, *, progress: Callable[[int], None] | None = None
+        self, current: _Series, stored: TaskMemory, *, progress: Callable[[int], None] | None = None
     ) -> None:
-        """Begin a round with what the store recalls at the first observation of each task."""
+        """Begin a series with what the store recalls at the first observation of each task."""
         first = begin_exposure(self.tasks, current.first_task, split=Split.TRAINING).cpu().numpy()
         contexts = given_contexts(self.tasks, list(range(self.tasks.num_trials)))
         found = [stored.find(seen, context=context) for seen, context in zip(first, contexts, strict=True)]
@@ -156,8 +157,8 @@ class RecurringTraining:
         current.left = reinstate(policy, self.tasks.spaces, recalled, device=device, progress=progress)
         current.num_earlier = torch.tensor([float(len(row.trials)) for row in recalled], device=device)
 
-    def _recalled(self, current: _Round) -> Reinstated | None:
-        """Return what the next trials of a round begin with."""
+    def _recalled(self, current: _Series) -> Reinstated | None:
+        """Return what the next trials of a series begin with."""
         is_last = current.num_played == current.num_exposures - 1
         if current.left is None or not (is_last and current.is_uncertain):
             return current.left

@@ -98,7 +98,7 @@ class OpenEnvironments:
         """Return the family's training, which is kept until it is closed.
 
         Recorded training opens its own tasks, because evaluation begins other tasks in those of :meth:`tasks_of`.
-        Training on tasks that recur begins a round with each call, so that a resumed trainer continues identically.
+        Training on tasks that recur begins a series with each call, so that a resumed trainer continues identically.
 
         Args:
             family: an admitted family.
@@ -109,7 +109,7 @@ class OpenEnvironments:
             self._trainings[family.id] = self._new_training(family, learner)
         training = self._trainings[family.id]
         if isinstance(training, RecurringTraining):
-            training.begin_round()
+            training.begin_series()
         return training
 
     def changed_pace(self, family: Family, *, steps_per_s: float) -> Pace | None:

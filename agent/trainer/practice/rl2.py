@@ -57,8 +57,8 @@ from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.tables.curves import CurveTable
 from memory.tables.families import FamilyTable
 
-ROUND_SLICES = 2.0
-"""A slice lasts at most this many times its length to finish a round of tasks that recur."""
+SERIES_SLICES = 2.0
+"""A slice lasts at most this many times its length to finish a series of tasks that recur."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +161,11 @@ class RL2Practice:
         return trials
 
     def _is_over(self, family: Family, start: SliceTime, training: FamilyTraining | None) -> bool:
-        """Return whether a slice ends: its time (more for rounds) is over, or its rollouts go on in the background."""
+        """Return whether a slice ends: its time (more for series) is over, or its rollouts go on in the background."""
         if self._training.is_slow(family):
             return True
-        is_amid_round = isinstance(training, RecurringTraining) and training.is_amid_round
-        return start.passed_s >= self.slices.length_s * (ROUND_SLICES if is_amid_round else 1.0)
+        is_amid_series = isinstance(training, RecurringTraining) and training.is_amid_series
+        return start.passed_s >= self.slices.length_s * (SERIES_SLICES if is_amid_series else 1.0)
 
     @property
     def _training(self) -> TrainingPlays:

@@ -25,31 +25,31 @@ def training_of(seed: int = 0) -> RecurringTraining:
     return RecurringTraining(learner, SPEC.name, tasks)
 
 
-def rounds_of(batches: list[TrialBatch]) -> list[list[TrialBatch]]:
+def series_of(batches: list[TrialBatch]) -> list[list[TrialBatch]]:
     """Split successive batches at the empty starts."""
-    rounds: list[list[TrialBatch]] = []
+    series: list[list[TrialBatch]] = []
     for batch in batches:
         if batch.inputs.recall is None:
-            rounds.append([])
-        rounds[-1].append(batch)
-    return rounds
+            series.append([])
+        series[-1].append(batch)
+    return series
 
 
-def test_rounds_play_the_same_tasks_once_or_several_times() -> None:
+def test_series_play_the_same_tasks_once_or_several_times() -> None:
     training = training_of()
-    rounds = rounds_of([training.play(16 * number) for number in range(40)])[:-1]
-    assert {len(batches) for batches in rounds} == set(NUM_EXPOSURES)
-    for batches in rounds:
+    series = series_of([training.play(16 * number) for number in range(40)])[:-1]
+    assert {len(batches) for batches in series} == set(NUM_EXPOSURES)
+    for batches in series:
         assert all(torch.equal(batch.observation[0], batches[0].observation[0]) for batch in batches)
-    firsts = [batches[0].observation[0] for batches in rounds]
+    firsts = [batches[0].observation[0] for batches in series]
     assert not torch.equal(firsts[0], firsts[1])
 
 
 def test_a_recall_counts_the_exposures_and_is_uncertain_only_in_last_trials() -> None:
     training = training_of()
-    rounds = rounds_of([training.play(16 * number) for number in range(50)])[:-1]
+    series = series_of([training.play(16 * number) for number in range(50)])[:-1]
     uncertain = 0
-    for batches in rounds:
+    for batches in series:
         for number, batch in enumerate(batches[1:], start=1):
             assert batch.inputs.recall is not None
             is_met, likeness, exposures, _age = batch.inputs.recall[0].unbind(-1)
@@ -58,7 +58,7 @@ def test_a_recall_counts_the_exposures_and_is_uncertain_only_in_last_trials() ->
             is_uncertain = bool((likeness < 1.0).any())
             assert not is_uncertain or number == len(batches) - 1
             uncertain += is_uncertain
-    assert 0 < uncertain < len(rounds)
+    assert 0 < uncertain < len(series)
 
 
 def test_every_batch_can_be_learned_from() -> None:
@@ -68,13 +68,13 @@ def test_every_batch_can_be_learned_from() -> None:
         assert all(torch.isfinite(torch.tensor(list(losses.values()))))
 
 
-def test_a_new_round_depends_on_no_trials_before() -> None:
+def test_a_new_series_depends_on_no_trials_before() -> None:
     batches = []
     for num_before in (1, 4):
         training = training_of()
         for number in range(num_before):
             training.play(16 * number)
-        training.begin_round()
+        training.begin_series()
         training._learner.generator.manual_seed(3)
         batches.append([training.play(160), training.play(176)])
     for one, other in zip(*batches, strict=True):
@@ -98,15 +98,15 @@ class Stored:
         return False
 
 
-def test_some_rounds_begin_with_what_the_store_recalls() -> None:
+def test_some_series_begin_with_what_the_store_recalls() -> None:
     training = training_of()
     [trial] = to_records(training.play(0), rows=[0], tasks=[{}])
-    training.begin_round()
+    training.begin_series()
     training.stored = Stored(trial)
     begins_stored = []
     for number in range(60):
         batch = training.play(16 * number)
-        current = training._round
+        current = training._series
         assert current is not None
         recall = batch.inputs.recall
         is_mixed = current.is_uncertain and current.num_played == current.num_exposures

@@ -161,8 +161,8 @@ def test_practice_of_recurring_tasks_resumes_identically(
 
 
 def _begins_stored(session: TrainerSession, family: Family) -> bool:
-    """Return whether the last round began with what the store recalls."""
+    """Return whether the last series began with what the store recalls."""
     training = session.environments._trainings[family.id]
     assert isinstance(training, RecurringTraining)
-    assert training._round is not None
-    return training._round.begins_stored
+    assert training._series is not None
+    return training._series.begins_stored
