@@ -271,7 +271,7 @@ CONTINUAL = DashboardSpec(
                     queries=[Query(expr=f"learnd_rehearsal_share{{{INSTANCE}}}", legend="{{instance}}")],
                 ),
                 PanelSpec(
-                    title="Rounds of consolidation",
+                    title="Consolidations",
                     description="Each hour, by outcome. Rejections for hours mean that a family falls.",
                     unit="none",
                     queries=[

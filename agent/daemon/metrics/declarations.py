@@ -169,9 +169,9 @@ LEARNING = (
     _gauge("learnd_policy_version", "Current policy version; 0 before the first."),
     _counter(
         "learnd_consolidations_total",
-        "Rounds of consolidation: a candidate was published, rejected, or no better than the version.",
+        "Runs of `consolidate` with a candidate, which was published, rejected, or no better than the version.",
         "outcome",
-        unit="rounds",
+        unit="runs",
         notes="`published`, `rejected`, `unchanged`",
     ),
 )
