@@ -13,6 +13,7 @@ import typer
 from agent.cli.errors import CommandError
 from agent.cli.invocation import Invocation, command
 from agent.cli.output import styled
+from agent.config.paths import CONFIG_VARIABLE
 
 if TYPE_CHECKING:
     from agent.cli.console import PlainConsole
@@ -33,13 +34,13 @@ def set_setting(
     key: Annotated[str, typer.Argument(help="Dotted name of the setting, such as jobs.evaluate.")],
     value: Annotated[str, typer.Argument(help='The new value, such as 5m, 3, true, "cron: 0 3 * * *" or ["a", "b"].')],
     is_reloading: Annotated[
-        bool, typer.Option("--reload/--no-reload", help="Have a running service take over the settings.")
+        bool, typer.Option("--reload/--no-reload", help="Have a running service read its own settings file again.")
     ] = True,
 ) -> None:
     """Change a setting in the settings file. Everything else in the file stays as it is, with its comments.
 
-    The settings are checked before the file is written. A running service then reads them again, unless it was started
-    in a terminal; what needs a restart is named.
+    The settings are checked before the file is written. A running service then reads its own settings file again,
+    unless it was started in a terminal; what needs a restart is named.
     """
     from agent.config.changes import NEEDS_RESTART
     from agent.config.editing import edited, toml_value
@@ -67,7 +68,7 @@ def set_setting(
     elif needs_restart:
         values["note"] = "restart the service to take it over"
     elif is_reloading:
-        values |= _reloaded(invocation)
+        values |= _reloaded(invocation, file)
     invocation.answer(values, lambda out: _show(out, values))
 
 
@@ -117,8 +118,8 @@ def _variable_of(key: str) -> str:
     return variable if os.environ.get(variable) else ""
 
 
-def _reloaded(invocation: Invocation) -> dict[str, Any]:
-    """Have a running service read its settings again; return its process, or why it was not asked."""
+def _reloaded(invocation: Invocation, file: Path) -> dict[str, Any]:
+    """Have a running service read its settings file again; return its process, or why it was not asked."""
     pid = invocation.folder.holder_pid()
     if pid is None:
         return {}
@@ -130,7 +131,9 @@ def _reloaded(invocation: Invocation) -> dict[str, Any]:
         return {}
     except PermissionError:
         return {"note": f"the running service (pid {pid}) is another user's: sudo systemctl reload learnd"}
-    return {"reloaded_pid": pid, "note": f"the running service (pid {pid}) reads its settings again"}
+    is_named = invocation.config is not None or bool(os.environ.get(CONFIG_VARIABLE))
+    which = f", which may not be {file}" if is_named else ""
+    return {"reloaded_pid": pid, "note": f"the running service (pid {pid}) reads its own settings file again{which}"}
 
 
 def takes_hang_up(pid: int, *, processes: Path = Path("/proc")) -> bool:

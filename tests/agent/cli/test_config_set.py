@@ -119,6 +119,7 @@ def test_a_running_service_takes_it_over(tmp_path: Path) -> None:
         file = tmp_path / "data.toml"
         answer = learnd.json("--config", str(file), "config", "set", "service.log_level", "debug")
         assert answer["reloaded_pid"] == service.process.pid
+        assert f"may not be {file}" in answer["note"]
         until(lambda: [e for e in service.events() if e.get("changed") == ["service.log_level"]], "it is reloaded")
         assert file.read_text().startswith(QUICK.strip("\n")[:9]) or "restart_first_s" in file.read_text()
 
