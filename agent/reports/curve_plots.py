@@ -250,7 +250,7 @@ def label_x(axes: Axes, axis: XAxis) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("slices of practice, all families" if axis is XAxis.LEARNER_STEPS else "environment steps")
+    axes.set_xlabel("learner steps of the service" if axis is XAxis.LEARNER_STEPS else "environment steps")
 
 
 def _draw_placeholder(axes: Axes, text: str) -> None:

@@ -40,7 +40,7 @@ class XAxis(StrEnum):
     ENV_STEPS = "env_steps"
     TIME = "time"
     LEARNER_STEPS = "learner_steps"
-    """The slices of practice that the whole service had committed."""
+    """The learner steps that the whole service had committed: slices of practice, and repairs of candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)

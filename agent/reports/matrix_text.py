@@ -114,5 +114,5 @@ def _ticks(matrix: ScoreMatrix, num_cells: int) -> str:
         return ""
     shown: Callable[[float], str] = moment if matrix.axis is XAxis.TIME else short_count
     edges = _edges(matrix, num_cells)
-    last = shown(edges[-1]) + ("" if matrix.axis is XAxis.TIME else " slices")
+    last = shown(edges[-1]) + ("" if matrix.axis is XAxis.TIME else " learner steps")
     return shown(edges[0]) + last.rjust(num_cells - len(shown(edges[0])))

@@ -69,8 +69,8 @@ class CurveMetric(StrEnum):
     or a standard deviation (regression); the label is the number of shots."""
 
     REHEARSAL_KL = "rehearsal_kl"
-    """KL in nats per step of the present policy from the one that played the family's stored trials: what is being lost
-    of the family while others are practised."""
+    """KL in nats per step of the present policy from the family's teacher, on stored trials: what is being lost of the
+    family while others are practised."""
 
     REHEARSAL_SHARE = "rehearsal_share"
     """Share of a slice's time that rehearsal of other families took; of the practised family."""

@@ -156,7 +156,7 @@ class Point(Values):
     value: float | None
     standard_error: float | None
     learner_steps: int | None
-    """Slices of the whole service until then: an axis that all families share."""
+    """Learner steps of the whole service until then: an axis that all families share."""
 
 
 class Curves(Values):

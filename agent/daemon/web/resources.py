@@ -309,7 +309,7 @@ RESOURCES = (
                 name="over",
                 default=MatrixAxis.LEARNER_STEPS,
                 choices=MatrixAxis,
-                description="The common axis: slices of the whole service, or time.",
+                description="The common axis: learner steps of the whole service, or time.",
             ),
         ),
     ),

@@ -63,7 +63,7 @@ class Status(Values):
     has_ended_in_order: bool | None
     policy_version: int | None
     learner_steps: int
-    """Slices of practice that were committed."""
+    """Learner steps that were committed: slices of practice, and repairs of candidates."""
     running: list[RunningJob]
     families: list[FamilyOverview]
 

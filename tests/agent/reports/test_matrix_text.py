@@ -15,7 +15,7 @@ def test_every_cell_is_the_tenths_of_the_score() -> None:
     assert kept == "." * 19 + "1" * 10 + "5" * 10 + "9"
     assert unscaled == "." * 39 + "9"
     assert new == "." * 40
-    assert lines[-1].split() == ["0", "40", "slices"]
+    assert lines[-1].split() == ["0", "40", "learner", "steps"]
 
 
 def test_the_numbers_are_right_of_the_cells() -> None:
@@ -54,7 +54,7 @@ def test_a_narrow_terminal_still_has_cells() -> None:
 def test_a_matrix_over_time_has_its_first_and_last_time_below() -> None:
     last = terminal_matrix(matrix(XAxis.TIME), width=120, is_coloured=False)[-1].plain
     assert last.count(":") >= 2
-    assert "slices" not in last
+    assert "steps" not in last
 
 
 def test_a_matrix_without_evaluations_has_rows_without_scores() -> None:
