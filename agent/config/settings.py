@@ -104,8 +104,8 @@ class PractiseSettings(Section):
     )
     rehearsal: bool = Field(
         default=True,
-        description="Train on stored trials of other families during practice, so that they are not forgotten, and"
-        " learn apart a family that contradicts them.",
+        description="Train on stored trials of other families during practice, so that they are not forgotten; let a"
+        " policy of its own learn a new family first whose first practice with the shared policy fails.",
     )
 
 
@@ -117,7 +117,8 @@ class JobsSettings(Section):
     )
     consolidate: JobTrigger = Field(
         default=Trigger(interval_s=240),
-        description="Make candidates, and publish the best if no family's score falls by more than the tolerance.",
+        description="Make a candidate, and publish it if it gains something and no family's score falls by more than"
+        " the tolerance.",
     )
     checkpoint: JobTrigger = Field(
         default=Trigger(interval_s=600), description="Verify the trainer's checkpoint and keep it as a generation."

@@ -260,7 +260,10 @@ CONTINUAL = DashboardSpec(
             (
                 PanelSpec(
                     title="KL of rehearsal",
-                    description="How far the policy has moved from what rehearsal preserves; the largest.",
+                    description=(
+                        "What practice of other families changed in a family's policy; the largest. "
+                        "Only of families that share parameters with another one."
+                    ),
                     unit="none",
                     queries=[Query(expr=f"topk($top, learnd_rehearsal_kl{{{FAMILIES}}})", legend="{{family}}")],
                 ),

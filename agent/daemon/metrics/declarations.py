@@ -126,10 +126,11 @@ LEARNING = (
     _gauge("learnd_average_performance", "Mean of the last scores over the families with a reference.", unit="score"),
     _gauge(
         "learnd_rehearsal_kl",
-        "KL of the policy to what rehearsal preserves.",
+        "KL divergence of the policy from the family's teacher, per step of its stored trials.",
         "family",
         unit="nats",
-        notes="on stored trials of the family; before the division by twenty of active families "
+        notes="what practice of other families has changed; only of families that share parameters with another one; "
+        "the whole KL, of which rehearsal counts a twentieth if the family is active "
         "([rehearsal](continual.md#what-stays-rehearsal))",
     ),
     _gauge(
