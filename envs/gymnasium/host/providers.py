@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from importlib import metadata
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # imported where it is used: it takes a tenth of a worker's start
+    from importlib import metadata
 
 MAX_FILES = 300
 """The largest number of files of one package that are searched."""
@@ -55,6 +57,8 @@ def declared_registrations(env_id: str) -> list[metadata.EntryPoint]:
 
     Gymnasium called the entry points of this group when it was imported, and does not any more.
     """
+    from importlib import metadata
+
     namespace, separator, _ = env_id.partition("/")
     return list(metadata.entry_points(group="gymnasium.envs", name=namespace)) if separator else []
 
@@ -65,6 +69,8 @@ def installed_providers(env_id: str) -> list[str]:
     Only packages whose metadata name gymnasium are searched, without gymnasium itself, which has registered its ids.
     Their code is not executed.
     """
+    from importlib import metadata
+
     name = re.escape(re.sub(r"-v\d+$", "", env_id))
     quoted = re.compile(rf"[\"']{name}(-v\d+)?[\"']".encode())
     return sorted({module for found in metadata.distributions() if (module := _module_with(found, quoted))})
