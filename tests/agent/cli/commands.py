@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from agent.cli.main import app
 
 
+@cache
 def every_command() -> dict[tuple[str, ...], Any]:
     """Return all commands by their words."""
     return dict(_walk((), typer.main.get_command(app)))
