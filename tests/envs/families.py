@@ -16,6 +16,9 @@ from envs.limits import WorkerLimits
 FOLDER = Path(__file__).parent / "environments"
 LIMITS = WorkerLimits(memory_mib=400, step_timeout_s=30.0, start_timeout_s=30.0, nice=0)
 
+FEW_STEPS = 60
+"""The steps of one run in the checks of a family, for tests of families that show in so many what they are."""
+
 
 def family(entry: str, **settings: Any) -> FamilySpec:
     values: dict[str, Any] = {"name": "tried", "source": FamilySource.GYMNASIUM, "import_paths": (str(FOLDER),)}

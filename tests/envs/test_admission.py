@@ -16,21 +16,28 @@ from envs.admission import probe
 from envs.effort import Effort
 from envs.errors import EnvsError, FamilySpecError, FaultReason, UnsupportedSpaceError, WorkerFaultError
 from envs.family import FamilySource, FamilySpec, Split
+from envs.gymnasium import task_checks
 from envs.gymnasium.task_drawing import draw_tasks
 from envs.random_actions import random_actions
 from envs.reference import ReferenceRule
 from envs.registry import default_stream, open_tasks
 from envs.spaces import ActionKind, ActionSpec
-from tests.envs.families import LIMITS, broken, family, sound
+from tests.envs.families import FEW_STEPS, LIMITS, broken, family, sound
+
+SHORT = Effort(enough_s=0.05, spaces_s=0.05)
+ALL_STEPS = task_checks.MAX_STEPS
 
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs.admission, "QUICK", Effort(enough_s=0.05, spaces_s=0.05))
+    monkeypatch.setattr(envs.admission, "QUICK", replace(SHORT, contract_steps=FEW_STEPS))
+    monkeypatch.setattr(task_checks, "MAX_STEPS", FEW_STEPS)
 
 
 @pytest.mark.parametrize("spec", default_stream(), ids=lambda spec: spec.name)
-def test_every_default_family_is_admitted(spec: FamilySpec) -> None:
+def test_every_default_family_is_admitted(spec: FamilySpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envs.admission, "QUICK", SHORT)
+    monkeypatch.setattr(task_checks, "MAX_STEPS", ALL_STEPS)
     admission = probe(spec, limits=LIMITS)
     assert admission.reference_return is not None
     assert admission.reference_return > admission.random_return + 3 * admission.random_standard_error

@@ -17,15 +17,16 @@ from envs.family import FamilySpec
 from envs.gymnasium.task_checks import CompareTime
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
 from envs.task_findings import compare_tasks
-from tests.envs.families import FOLDER, LIMITS, drifting, opened, sound
+from tests.envs.families import FEW_STEPS, FOLDER, LIMITS, drifting, opened, sound
 
-SHORT = Effort(enough_s=0.05, spaces_s=0.05)
+SHORT = Effort(contract_steps=FEW_STEPS, enough_s=0.05, spaces_s=0.05)
 
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envs.admission, "QUICK", SHORT)
     monkeypatch.setattr(envs.gymnasium.task_checks, "MAX_ROUNDS", 3)
+    monkeypatch.setattr(envs.gymnasium.task_checks, "MAX_STEPS", FEW_STEPS)
 
 
 def told(spec: FamilySpec, effort: Effort = SHORT) -> list[str]:
