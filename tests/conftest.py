@@ -6,12 +6,17 @@ import gc
 import itertools
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.shape_checks import install
+
+if TYPE_CHECKING:
+    from memory.folder import DataFolder
 
 os.environ["OMP_NUM_THREADS"] = "1"
 """Before torch is loaded: threads that wait for one another on busy cores make small tests slow."""
@@ -51,3 +56,18 @@ def pytest_runtest_teardown() -> None:
     if next(_tests_run) % TESTS_BETWEEN_FREEZES == 0:
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], DataFolder]:
+    """Return a function that makes a data folder with an empty store: a copy, for the tests that only begin with one.
+
+    A store is made with a dozen tables, each written to the disk: 18 ms of processor time where a copy takes 3.
+    """
+    from memory.folder import DataFolder
+    from memory.store import Store
+    from tests.data_folders import copied
+
+    folder = DataFolder(tmp_path_factory.mktemp("new") / "store")
+    Store.open(folder).close()
+    return lambda path: copied(folder.path, path)

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from memory.folder import DataFolder
 
+NOT_COPIED = shutil.ignore_patterns("*.lock", DataFolder(Path()).ballast_path.name)
+"""The ballast has no content: its space is allocated, where a copy would write 8 MiB."""
+
 
 def copied(folder: Path, to: Path) -> DataFolder:
     """Copy a data folder that nothing has open, without its lock files; return the copy."""
-    return DataFolder(Path(shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.lock"))))
+    copy = DataFolder(Path(shutil.copytree(folder, to, ignore=NOT_COPIED)))
+    if DataFolder(folder).ballast_path.exists():
+        copy.restore_ballast()
+    return copy

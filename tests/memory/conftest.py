@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(folder: DataFolder, clock: Clock) -> Iterator[Store]:
-    with Store.open(folder, clock=clock) as opened:
+def store(folder: DataFolder, clock: Clock, new_store: Callable[[Path], DataFolder]) -> Iterator[Store]:
+    with Store.open(new_store(folder.path), clock=clock) as opened:
         yield opened

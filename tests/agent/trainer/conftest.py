@@ -84,8 +84,8 @@ def folder(tmp_path: Path) -> DataFolder:
 
 
 @pytest.fixture
-def store(folder: DataFolder) -> Iterator[Store]:
-    with Store.open(folder) as store:
+def store(folder: DataFolder, new_store: Callable[[Path], DataFolder]) -> Iterator[Store]:
+    with Store.open(new_store(folder.path)) as store:
         yield store
 
 
