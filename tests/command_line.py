@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import typer.main
 import typer.testing
 from typer.testing import CliRunner, Result
 
 from agent.cli.main import app
 
 # The commands are made from annotations, which takes longer than most of them run. A process makes them once.
-typer.testing._get_command = cache(typer.testing._get_command)
+typer.main.get_command = typer.testing._get_command = cache(typer.main.get_command)
 
 
 def run_command(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
