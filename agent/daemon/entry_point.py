@@ -15,6 +15,7 @@ import structlog
 from agent.config.local_time import use_time_zone
 from agent.config.settings import Settings
 from agent.daemon.daemon import Daemon
+from agent.daemon.pauses import shorten_pauses
 from agent.daemon.preloading import preload
 from agent.errors import AgentError, ListenError
 from agent.logs import configure_logs, log_uncaught
@@ -62,6 +63,7 @@ def run(
         log.warning("removed setting has no effect", **asdict(ignored))
     running_version()
     preload()
+    shorten_pauses()
     daemon = Daemon(
         settings,
         trainer_command=trainer_command,
