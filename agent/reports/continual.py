@@ -13,7 +13,7 @@ may go on for months, so it is the highest p_i until the end of the last practic
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
@@ -168,20 +168,15 @@ def best_mean(values: Sequence[float]) -> float:
     return max(fmean(values[start : start + width]) for start in range(len(values) - width + 1))
 
 
-def average_performance(families: Iterable[Family], points: Iterable[StoredCurvePoint]) -> float | None:
+def average_performance(families: Iterable[Family], performance: Mapping[str, float]) -> float | None:
     """Return P, the mean performance of the families that have a reference; None if none was measured.
 
     Args:
         families: the families that count.
-        points: curve points, among them the newest ``PERFORMANCE`` of each family.
+        performance: the newest performance of each family, by name.
     """
     scored = {family.name for family in families if family.has_scale}
-    found = {
-        stored.family: stored.point.value
-        for stored in points
-        if stored.point.metric is CurveMetric.PERFORMANCE and stored.family in scored
-    }
-    finite = [value for value in found.values() if math.isfinite(value)]
+    finite = [value for name, value in performance.items() if name in scored and math.isfinite(value)]
     return fmean(finite) if finite else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
@@ -16,7 +15,6 @@ from memory.records import (
     JobKind,
     JobOutcome,
     ProblemKind,
-    StoredCurvePoint,
 )
 
 LEARNER_RESTARTS = "learner_restarts"
@@ -31,8 +29,10 @@ PHASE_SECONDS = "phase_seconds"
 CONSOLIDATION_OUTCOMES = ("published", "rejected", "unchanged")
 PHASES = ("rollout", "update", "rehearsal", "commit", "evaluation", "consolidation")
 
-Samples = dict[tuple[str, ...], float]
+Samples = Mapping[tuple[str, ...], float]
 """Values of a metric by the values of its labels."""
+
+_Values = dict[tuple[str, ...], float]
 
 POINTS: tuple[tuple[str, CurveMetric, bool], ...] = (
     ("learnd_eval_score", CurveMetric.EVAL_SCORE, False),
@@ -62,58 +62,65 @@ LOSS_PARTS = {
 
 def snapshot_samples(snapshot: Snapshot) -> dict[str, Samples]:
     """Return the values of every metric that follows from the store, by the metrics' names."""
-    return {
-        name: samples
-        for part in (_family_samples, _point_samples, _mean_samples, _memory_samples, _job_samples, _counter_samples)
-        for name, samples in part(snapshot)
-    }
+    of = _Labels()
+    parts = (
+        *(_family_samples(snapshot, of), _point_samples(snapshot, of), _mean_samples(snapshot)),
+        *(_memory_samples(snapshot, of), _job_samples(snapshot), _counter_samples(snapshot, of)),
+    )
+    return {name: samples for part in parts for name, samples in part}
 
 
-def _family_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
+class _Labels(dict[str, tuple[str]]):
+    """The values of the labels of a series that has the family as its only label, by family.
+
+    One tuple for all metrics: tens of thousands of new ones would make the interpreter search for garbage.
+    """
+
+    def __missing__(self, family: str) -> tuple[str]:
+        labels = self[family] = (family,)
+        return labels
+
+
+def _family_samples(snapshot: Snapshot, of: _Labels) -> Iterator[tuple[str, Samples]]:
     families = snapshot.families
-    yield "learnd_env_steps_total", {(f.name,): float(f.totals.env_steps) for f in families}
-    yield "learnd_episodes_total", {(f.name,): float(f.totals.episodes) for f in families}
-    yield "learnd_trials_total", {(f.name,): float(f.totals.trials) for f in families}
-    yield "learnd_meta_updates_total", {(f.name,): float(f.totals.meta_updates) for f in families}
-    counts: Samples = {(state,): 0.0 for state in FamilyState if state is not FamilyState.REMOVED}
+    yield "learnd_env_steps_total", {of[f.name]: float(f.totals.env_steps) for f in families}
+    yield "learnd_episodes_total", {of[f.name]: float(f.totals.episodes) for f in families}
+    yield "learnd_trials_total", {of[f.name]: float(f.totals.trials) for f in families}
+    yield "learnd_meta_updates_total", {of[f.name]: float(f.totals.meta_updates) for f in families}
+    counts: _Values = {(state,): 0.0 for state in FamilyState if state is not FamilyState.REMOVED}
     for family in families:
         counts[(family.state,)] += 1
     yield "learnd_families", counts
     quarantined = FamilyState.QUARANTINED
-    yield "learnd_family_quarantined", {(f.name,): float(f.state is quarantined) for f in families}
-    yield "learnd_family_strikes", {(f.name,): float(f.strikes) for f in families}
+    yield "learnd_family_quarantined", {of[f.name]: float(f.state is quarantined) for f in families}
+    yield "learnd_family_strikes", {of[f.name]: float(f.strikes) for f in families}
 
 
-def _point_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
-    by_curve: dict[CurveMetric, list[StoredCurvePoint]] = defaultdict(list)
-    for stored in snapshot.points:
-        by_curve[stored.point.metric].append(stored)
-    for name, curve, is_labelled in POINTS:
-        if is_labelled:
-            yield name, {(s.family, s.point.label): s.point.value for s in by_curve[curve]}
-        else:
-            yield name, {(s.family,): s.point.value for s in by_curve[curve]}
-    parts: dict[str, Samples] = {name: {} for name in LOSS_PARTS.values()}
-    for stored in by_curve[CurveMetric.LOSS]:
-        if (part := LOSS_PARTS.get(stored.point.label)) is not None:
-            parts[part][(stored.family,)] = stored.point.value
+def _point_samples(snapshot: Snapshot, of: _Labels) -> Iterator[tuple[str, Samples]]:
+    for name, metric, is_labelled in POINTS:
+        values = snapshot.curves.get(metric, {})
+        yield name, values if is_labelled else {of[family]: value for (family, _), value in values.items()}
+    parts: dict[str, _Values] = {name: {} for name in LOSS_PARTS.values()}
+    for (family, label), value in snapshot.curves.get(CurveMetric.LOSS, {}).items():
+        if (part := LOSS_PARTS.get(label)) is not None:
+            parts[part][of[family]] = value
     yield from parts.items()
 
 
 def _mean_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
-    performance = average_performance(snapshot.families, snapshot.points)
+    performance = average_performance(snapshot.families, snapshot.newest(CurveMetric.PERFORMANCE))
     yield "learnd_average_performance", {} if performance is None else {(): performance}
     active = {family.name for family in snapshot.families if family.state is FamilyState.ACTIVE}
     shares = [share for name, share in snapshot.newest(CurveMetric.REHEARSAL_SHARE).items() if name in active]
     yield "learnd_rehearsal_share", {(): fmean(shares)} if shares else {}
 
 
-def _memory_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
+def _memory_samples(snapshot: Snapshot, of: _Labels) -> Iterator[tuple[str, Samples]]:
     memory = snapshot.memory
-    yield "learnd_memory_episodes", {(family.family,): float(family.episodes) for family in memory.families}
+    yield "learnd_memory_episodes", {of[family.family]: float(family.episodes) for family in memory.families}
     yield "learnd_memory_size_bytes", {(): float(memory.size_bytes)}
     yield "learnd_wal_size_bytes", {(): float(memory.wal_bytes)}
-    damage: Samples = {(str(kind),): 0.0 for kind in ProblemKind}
+    damage: _Values = {(str(kind),): 0.0 for kind in ProblemKind}
     for problem in snapshot.damage:
         damage[(str(problem.kind),)] += 1
     yield "learnd_store_damage", damage
@@ -130,8 +137,8 @@ def _backup_damage(snapshot: Snapshot) -> int:
 
 
 def _job_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
-    durations: Samples = {}
-    successes: Samples = {}
+    durations: _Values = {}
+    successes: _Values = {}
     for kind, summary in snapshot.jobs.items():
         run = summary.last_run
         if run is not None and run.finished_at is not None:
@@ -142,7 +149,7 @@ def _job_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
     yield "learnd_job_last_success_timestamp_seconds", successes
 
 
-def _counter_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
+def _counter_samples(snapshot: Snapshot, of: _Labels) -> Iterator[tuple[str, Samples]]:
     """Yield the counters of the store. Known label values begin at 0, so that the first count is an increase."""
     names = [family.name for family in snapshot.families]
     counters: Mapping[str, tuple[str, tuple[str, ...], list[tuple[str, ...]]]] = {
@@ -156,10 +163,10 @@ def _counter_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
         LEARNER_RESTARTS: ("learnd_learner_restarts_total", ("reason",), [(str(r),) for r in RestartReason]),
         CHECKPOINT_FALLBACKS: ("learnd_checkpoint_fallbacks_total", (), [()]),
         WORKER_RESTARTS: ("learnd_worker_restarts_total", ("family", "reason"), []),
-        PRACTICE_SECONDS: ("learnd_practice_seconds_total", ("family",), [(name,) for name in names]),
+        PRACTICE_SECONDS: ("learnd_practice_seconds_total", ("family",), [of[name] for name in names]),
         PHASE_SECONDS: ("learnd_phase_seconds_total", ("phase",), [(phase,) for phase in PHASES]),
     }
-    found: dict[str, Samples] = {counter: dict.fromkeys(zeros, 0.0) for counter, (_, _, zeros) in counters.items()}
+    found: dict[str, _Values] = {counter: dict.fromkeys(zeros, 0.0) for counter, (_, _, zeros) in counters.items()}
     for value in snapshot.counters:
         if value.name in counters:
             found[value.name][tuple(value.labels[label] for label in counters[value.name][1])] = value.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ from memory.records import (
 )
 from memory.store import Store
 
+Curves = Mapping[CurveMetric, Mapping[tuple[str, ...], float]]
+"""Values by metric, and by family and label. A metric without values may be missing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
@@ -28,7 +32,8 @@ class Snapshot:
 
     Attributes:
         families: the families that are not removed.
-        points: the newest curve point of each family, metric and label.
+        curves: the newest value of each metric, family and label.
+        evaluated: time and environment steps of the newest held-out return of each family.
         returns: the newest held-out returns of each active family, oldest first.
         counters: every counter of the store.
         jobs: the newest run and the newest success of each kind of job.
@@ -37,16 +42,17 @@ class Snapshot:
         data_version: a number that changes when another connection commits.
         damage: known damage of the store.
         first_added_at: time at which the first family was added, in seconds since the epoch; None if none ever was.
-        newest_point: an id of a curve point up to which ``points`` is complete.
+        newest_point: an id of a curve point up to which ``curves`` and ``evaluated`` are complete.
     """
 
     families: tuple[Family, ...]
-    points: tuple[StoredCurvePoint, ...]
+    curves: Curves
     counters: tuple[CounterValue, ...]
     jobs: Mapping[JobKind, JobSummary]
     memory: MemoryStats
     policy_version: int
     data_version: int
+    evaluated: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     damage: tuple[Problem, ...] = ()
     first_added_at: float | None = None
@@ -54,7 +60,7 @@ class Snapshot:
 
     def newest(self, metric: CurveMetric) -> dict[str, float]:
         """Return each family's newest value of a metric that has one series a family."""
-        return {stored.family: stored.point.value for stored in self.points if stored.point.metric is metric}
+        return {family: value for (family, _), value in self.curves.get(metric, {}).items()}
 
 
 def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
@@ -69,35 +75,48 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
         return before
     families = tuple(store.families.all())
     newest_point = store.curves.newest_id()
-    points = _newest_points(store, families, before)
+    known, added = _known_and_added(store, families, before)
+    evaluated = {**(known.evaluated if known else {}), **_evaluated(added)}
     return Snapshot(
         families=families,
-        points=points,
+        curves=_with(known.curves if known else {}, added),
         counters=tuple(store.counters.all()),
         jobs={summary.kind: summary for summary in store.jobs.summaries()},
         memory=store.stats.memory_stats(),
         policy_version=store.initializations.current_version() or 0,
         data_version=data_version,
-        returns=_returns(store, families, points, before),
+        evaluated=evaluated,
+        returns=_returns(store, families, evaluated, before),
         damage=(*store.damage.all(), *_damaged_families(store.damage.all(), families)),
         first_added_at=store.families.first_added_at(),
         newest_point=newest_point,
     )
 
 
-def _newest_points(store: Store, families: tuple[Family, ...], before: Snapshot | None) -> tuple[StoredCurvePoint, ...]:
-    """Return the newest point of each series; only what is new is read if the families are the same as before.
+def _known_and_added(
+    store: Store, families: tuple[Family, ...], before: Snapshot | None
+) -> tuple[Snapshot | None, list[StoredCurvePoint]]:
+    """Return the snapshot whose points still hold, and those that were added since: all if there is no such snapshot.
 
-    Reading all of them takes 100 ms of CPU with 1,000 families, and each slice of practice adds points.
+    Reading all of them takes 100 ms of CPU with 1,000 families, and each slice of practice adds points. So only what is
+    new is read if the families are the same as before.
     """
     if before is None or [family.id for family in families] != [family.id for family in before.families]:
-        return tuple(store.curves.latest())
-    newest = {(stored.family, stored.point.metric, stored.point.label): stored for stored in before.points}
+        return None, store.curves.latest()
     names = {family.name for family in families}
-    for stored in store.curves.added_since(before.newest_point):
-        if stored.family in names:
-            newest[stored.family, stored.point.metric, stored.point.label] = stored
-    return tuple(newest.values())
+    return before, [stored for stored in store.curves.added_since(before.newest_point) if stored.family in names]
+
+
+def _with(curves: Curves, points: Iterable[StoredCurvePoint]) -> Curves:
+    """Return curves with further points. Metrics without further points keep their mapping."""
+    new: dict[CurveMetric, dict[tuple[str, ...], float]] = defaultdict(dict)
+    for stored in points:
+        new[stored.point.metric][stored.family, stored.point.label] = stored.point.value
+    return {**curves, **{metric: {**curves.get(metric, {}), **found} for metric, found in new.items()}}
+
+
+def _evaluated(points: Iterable[StoredCurvePoint]) -> dict[str, tuple[float, int]]:
+    return {p.family: (p.at, p.env_steps) for p in points if p.point.metric is CurveMetric.EVAL_RETURN}
 
 
 def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> Iterator[Problem]:
@@ -110,23 +129,17 @@ def _damaged_families(known: Iterable[Problem], families: Iterable[Family]) -> I
 
 
 def _returns(
-    store: Store, families: tuple[Family, ...], points: tuple[StoredCurvePoint, ...], before: Snapshot | None
+    store: Store, families: tuple[Family, ...], evaluated: Mapping[str, tuple[float, int]], before: Snapshot | None
 ) -> dict[str, tuple[float, ...]]:
     """Return the newest held-out returns of each active family; a curve is read only if it has a new point."""
-    latest = _evaluated_at(points)
-    known = _evaluated_at(before.points) if before else {}
     returns = {}
     for family in families:
         name = family.name
-        if family.state is not FamilyState.ACTIVE or name not in latest:
+        if family.state is not FamilyState.ACTIVE or name not in evaluated:
             continue
-        if before is not None and known.get(name) == latest[name] and name in before.returns:
+        if before is not None and before.evaluated.get(name) == evaluated[name] and name in before.returns:
             returns[name] = before.returns[name]
             continue
         curve = store.curves.points(name, CurveMetric.EVAL_RETURN, limit=NUM_EVALUATIONS)
         returns[name] = tuple(p.point.value for p in curve if math.isfinite(p.point.value))
     return returns
-
-
-def _evaluated_at(points: tuple[StoredCurvePoint, ...]) -> dict[str, tuple[float, int]]:
-    return {p.family: (p.at, p.env_steps) for p in points if p.point.metric is CurveMetric.EVAL_RETURN}

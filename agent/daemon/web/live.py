@@ -18,7 +18,7 @@ from agent.daemon.web.resources import PREFIX
 from agent.daemon.web.values import Values
 from agent.errors import AgentError
 from agent.output.visible_text import visible
-from memory.records import CurveMetric, JobKind
+from memory.records import JobKind
 
 STREAM_PATH = f"{PREFIX}/stream"
 MAX_CLIENTS = 16
@@ -58,13 +58,12 @@ def live_values(snapshot: Snapshot | None, *, state: str, summary: str, is_red: 
     common = {"state": state, "summary": visible(summary), "health": "red" if is_red else "ok"}
     if snapshot is None:
         return {**common, "revision": 0, "evaluations": 0.0, "versions": 0}
-    evaluated = [p.at for p in snapshot.points if p.point.metric is CurveMetric.EVAL_RETURN]
     consolidated = snapshot.jobs.get(JobKind.CONSOLIDATE)
     run = None if consolidated is None else consolidated.last_run
     return {
         **common,
         "revision": snapshot.data_version,
-        "evaluations": max(evaluated, default=0.0),
+        "evaluations": max((at for at, _ in snapshot.evaluated.values()), default=0.0),
         "versions": snapshot.policy_version + 1_000_000 * (0 if run is None else run.id),
     }
 

@@ -164,24 +164,9 @@ def test_without_a_reference_a_family_that_reached_the_return_of_random_actions_
 
 def test_the_average_performance_is_over_the_families_that_have_a_reference() -> None:
     families = [family(name="a"), family(name="b"), family(name="c", reference=None), family(name="d")]
-    points = [
-        StoredCurvePoint(
-            family=name,
-            point=CurvePoint(metric=metric, value=value),
-            env_steps=0,
-            meta_updates=1,
-            at=0.0,
-        )
-        for name, metric, value in (
-            ("a", CurveMetric.PERFORMANCE, 0.5),
-            ("a", CurveMetric.EVAL_SCORE, 9.0),
-            ("b", CurveMetric.PERFORMANCE, 0.7),
-            ("c", CurveMetric.PERFORMANCE, 1.0),
-            ("d", CurveMetric.PERFORMANCE, float("nan")),
-        )
-    ]
-    assert average_performance(families, points) == pytest.approx(0.6)
-    assert average_performance([], points) is None
+    performance = {"a": 0.5, "b": 0.7, "c": 1.0, "d": float("nan")}
+    assert average_performance(families, performance) == pytest.approx(0.6)
+    assert average_performance([], performance) is None
 
 
 def test_measures_become_points_of_two_curves() -> None:
