@@ -97,12 +97,14 @@ class Daemon:
         self._reader = StoreThread("store-reader", lambda: Store.open(self._folder, is_reader=True))
         self._web_reader = StoreThread("web-reader", lambda: Store.open(self._folder, is_reader=True))
         self._supervisor = self._new_supervisor(trainer_command)
+        self._metrics = MetricsText(readings=self._readings, monotonic=self._clock.monotonic)
         self._poller = StorePoller(
             self._reader,
             folder=self._folder,
             clock=self._clock,
             on_identity=self._guard.require_same_store,
             on_unwanted=self._supervisor.close_unwanted,
+            on_snapshot=self._metrics.take,
         )
         self._dispatcher = self._new_dispatcher(reference_command)
         self._family_folders = FamilyFolders(settings, self._writer)
@@ -260,13 +262,7 @@ class Daemon:
     def _new_server(self) -> HttpServer:
         service, limits = self._settings.service, ConnectionLimits()
         most = connections_within(raise_descriptor_limit(), most=limits.max_connections)
-        endpoints = Endpoints(
-            metrics=MetricsText(
-                snapshot=lambda: self._poller.snapshot, readings=self._readings, monotonic=self._clock.monotonic
-            ),
-            problems=self._report.problems,
-            state=lambda: self._service.state,
-        )
+        endpoints = Endpoints(metrics=self._metrics, problems=self._report.problems, state=lambda: self._service.state)
         return HttpServer(
             self._web.protected(new_app(endpoints, self._web.routes(most))),
             host=service.host,

@@ -30,6 +30,7 @@ class StorePoller:
         clock: the clock for durations.
         on_identity: called with the UUID of the database at each reading.
         on_unwanted: called when a family was removed or paused since the last reading.
+        on_snapshot: called with each new snapshot in the reader's thread, before the snapshot is published.
 
     Attributes:
         snapshot: the newest snapshot; None before the first.
@@ -46,12 +47,14 @@ class StorePoller:
         clock: Clock,
         on_identity: Callable[[str | None], None],
         on_unwanted: Callable[[], None] = lambda: None,
+        on_snapshot: Callable[[Snapshot], None] = lambda _: None,
     ) -> None:
         self._reader = reader
         self._folder = folder
         self._clock = clock
         self._on_identity = on_identity
         self._on_unwanted = on_unwanted
+        self._on_snapshot = on_snapshot
         self._read_at = clock.monotonic()
         self.snapshot: Snapshot | None = None
         self.disk_free_bytes = 2**63
@@ -74,7 +77,7 @@ class StorePoller:
         before = self.snapshot
         try:
             self._on_identity(await self._reader.call(Store.identity))
-            self.snapshot = await self._reader.call(lambda store: read_snapshot(store, before))
+            self.snapshot = await self._reader.call(lambda store: self._read(store, before))
             disk = shutil.disk_usage(self._folder.path)
             self.disk_free_bytes, self.disk_size_bytes = disk.free, disk.total
             if _practised(before) - _practised(self.snapshot):
@@ -84,6 +87,12 @@ class StorePoller:
             if not self.read_error:
                 log.exception("store cannot be read")
             self.read_error = str(error)
+
+    def _read(self, store: Store, before: Snapshot | None) -> Snapshot:
+        snapshot = read_snapshot(store, before)
+        if snapshot is not before:
+            self._on_snapshot(snapshot)
+        return snapshot
 
 
 def _practised(snapshot: Snapshot | None) -> set[int]:

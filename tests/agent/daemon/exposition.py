@@ -34,7 +34,10 @@ READINGS = Readings(
 def new_text(snapshot: Snapshot | None, **changes: Any) -> MetricsText:
     """Return the text of a service with this snapshot, and readings of a healthy service with ``changes``."""
     readings = dataclasses.replace(READINGS, **changes)
-    return MetricsText(snapshot=lambda: snapshot, readings=lambda: readings, monotonic=lambda: 0.0)
+    text = MetricsText(readings=lambda: readings, monotonic=lambda: 0.0)
+    if snapshot is not None:
+        text.take(snapshot)
+    return text
 
 
 def metrics_text(snapshot: Snapshot | None, **changes: Any) -> str:
