@@ -10,12 +10,16 @@ scrape has their series. For each number of families the benchmark measures
 
 Scrapers ask as Prometheus does: OpenMetrics, gzip, a connection that is kept.
 
-Run: ``python -m benchmarks.scrape [--families 7 1000] [--blocks 8] [--window-s 5] [--json FILE]``.
+With ``--against FOLDER``, the checkout of another version, the services of both versions run in turns on stores of the
+same content: while one is measured, the processes of the other are stopped. So both share the load of the machine.
+
+Run: ``python -m benchmarks.scrape [--families 7 1000] [--blocks 8] [--window-s 5] [--against FOLDER] [--json FILE]``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import http.client
 import json
@@ -26,8 +30,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +44,22 @@ from memory.records import CurveMetric, CurvePoint, FamilyState
 from memory.store import Store
 
 PORT = 19465
+"""The port of the service; the other version has the next one."""
+
 HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
 LIMITS_MS = {"one scraper": 50.0, "20 at once": 250.0}
 SLOWED_LIMIT = 0.02
 LOSSES = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm", "explained_variance")
 NUM_EPISODES = 4
 TRAINED = "family-0000"
+NUM_LONE, NUM_AT_ONCE, NUM_ROUNDS = 200, 20, 10
+"""Scrapes of one scraper; scrapers at once, and their rounds."""
+
 SETTLING_S = 20.0
 """Time after the first slice, in which the trainer warms up."""
+
+TURN_S = 2.0
+"""Time for which a service runs alone before it is measured."""
 
 SETTINGS = """
 [practise]
@@ -103,8 +115,8 @@ def _points(number: int) -> list[CurvePoint]:
 class Scraper:
     """A scraper with a connection of its own."""
 
-    def __init__(self) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.latencies_ms: list[float] = []
 
     def scrape(self) -> bytes:
@@ -116,25 +128,63 @@ class Scraper:
         return body
 
 
-def latency(scrapers: Sequence[Scraper]) -> dict[str, float]:
-    """Return the percentiles of all scrapes of the scrapers."""
-    values = [value for scraper in scrapers for value in scraper.latencies_ms]
+class Service:
+    """A running service that trains one of many families.
+
+    Args:
+        parent: an empty folder for its files.
+        num_families: number of families.
+        port: its port.
+        checkout: the folder of its version.
+    """
+
+    def __init__(self, parent: Path, *, num_families: int, port: int, checkout: Path) -> None:
+        self.port = port
+        self.folder, config = parent / "data", parent / "learnd.toml"
+        fill(self.folder, num_families)
+        config.write_text(SETTINGS)
+        words = ["run", "--data-dir", str(self.folder), "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+        with (parent / "log").open("wb") as output:
+            # In a session of its own: Linux shares the CPU among sessions, so the scrapers take none from the trainer.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agent.cli", *words],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=checkout,
+            )
+        self.root = psutil.Process(self._process.pid)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of its processes."""
+        for process in (self.root, *self.root.children(recursive=True)):
+            process.send_signal(number)
+
+    def stop(self) -> None:
+        """Stop the service."""
+        self.send(signal.SIGCONT)
+        self._process.terminate()
+        self._process.wait(timeout=30)
+
+
+def latency(values: Sequence[float]) -> dict[str, float]:
+    """Return the percentiles of latencies in milliseconds."""
     percentiles = {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 99)}
     return {"count": len(values), **percentiles, "worst": round(max(values), 1)}
 
 
-def one_after_another(count: int) -> dict[str, float]:
-    """Scrape ``count`` times, with pauses that do not keep step with the daemon's own periods."""
-    scraper, generator = Scraper(), np.random.default_rng(0)
+def one_after_another(port: int, count: int) -> list[float]:
+    """Scrape ``count`` times, with pauses that do not keep step with the daemon's own periods; return the latencies."""
+    scraper, generator = Scraper(port), np.random.default_rng(0)
     for _ in range(count):
         scraper.scrape()
         time.sleep(float(generator.uniform(0.05, 0.35)))
-    return latency([scraper])
+    return scraper.latencies_ms
 
 
-def at_once(num_scrapers: int, rounds: int) -> dict[str, float]:
-    """Let ``num_scrapers`` scrape at the same moment, ``rounds`` times."""
-    scrapers, barrier = [Scraper() for _ in range(num_scrapers)], threading.Barrier(num_scrapers)
+def at_once(port: int, num_scrapers: int, rounds: int) -> list[float]:
+    """Let ``num_scrapers`` scrape at the same moment, ``rounds`` times; return the latencies."""
+    scrapers, barrier = [Scraper(port) for _ in range(num_scrapers)], threading.Barrier(num_scrapers)
 
     def work(scraper: Scraper) -> None:
         for _ in range(rounds):
@@ -147,7 +197,7 @@ def at_once(num_scrapers: int, rounds: int) -> dict[str, float]:
         thread.start()
     for thread in threads:
         thread.join()
-    return latency(scrapers)
+    return [value for scraper in scrapers for value in scraper.latencies_ms]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +221,9 @@ class Window:
     trainer_cpu_s: float
 
 
-def window(service: psutil.Process, *, seconds: float, num_scrapers: int) -> Window:
+def window(service: Service, *, seconds: float, num_scrapers: int) -> Window:
     """Let so many scrapers scrape once a second each for that time; return what the time cost."""
-    scrapers, is_over = [Scraper() for _ in range(num_scrapers)], threading.Event()
+    scrapers, is_over = [Scraper(service.port) for _ in range(num_scrapers)], threading.Event()
 
     def work(scraper: Scraper) -> None:
         while not is_over.is_set():
@@ -181,11 +231,11 @@ def window(service: psutil.Process, *, seconds: float, num_scrapers: int) -> Win
             is_over.wait(1.0)
 
     threads = [threading.Thread(target=work, args=(scraper,)) for scraper in scrapers]
-    before, began = _cpu_s(service), time.time()
+    before, began = _cpu_s(service.root), time.time()
     for thread in threads:
         thread.start()
     time.sleep(seconds)
-    after, ended = _cpu_s(service), time.time()
+    after, ended = _cpu_s(service.root), time.time()
     is_over.set()
     for thread in threads:
         thread.join()
@@ -205,46 +255,96 @@ def _cpu_s(service: psutil.Process) -> tuple[float, float]:
     return daemon.user + daemon.system, trainer.user + trainer.system
 
 
-def by_turns(service: psutil.Process, *, num_blocks: int, window_s: float, num_scrapers: int) -> list[list[Window]]:
-    """Return blocks of four windows: without scrapes, with them twice, and without. A steady drift cancels in each."""
+def block(service: Service, *, window_s: float, num_scrapers: int) -> list[Window]:
+    """Return four windows: without scrapes, with them twice, and without. A steady drift cancels among them."""
     return [
-        [window(service, seconds=window_s, num_scrapers=num_scrapers * is_on) for is_on in (False, True, True, False)]
-        for _ in range(num_blocks)
+        window(service, seconds=window_s, num_scrapers=num_scrapers * is_on) for is_on in (False, True, True, False)
     ]
 
 
-def measure(num_families: int, *, num_blocks: int, window_s: float, num_scrapers: int) -> dict[str, Any]:
-    """Run a service with that many families and return what was measured."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder, config = Path(parent) / "data", Path(parent) / "learnd.toml"
-        fill(folder, num_families)
-        config.write_text(SETTINGS)
-        command = [sys.executable, "-m", "agent.cli", "run", "--data-dir", str(folder), "--config", str(config)]
-        with (Path(parent) / "log").open("wb") as output:
-            # In a session of its own: Linux shares the CPU among sessions, so the scrapers take none from the trainer.
-            service = subprocess.Popen(
-                [*command, "--listen", f"127.0.0.1:{PORT}"], stdout=output, stderr=output, start_new_session=True
-            )
-        try:
-            text = _wait_for_training()
-            time.sleep(SETTLING_S)
-            load = os.getloadavg()[0]
-            process = psutil.Process(service.pid)
-            blocks = by_turns(process, num_blocks=num_blocks, window_s=window_s, num_scrapers=num_scrapers)
-            lone, crowd = one_after_another(200), at_once(20, 10)
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(timeout=30)
-        updates = committed_updates(folder)
-    return {
-        "families": num_families,
-        "series": sum(not line.startswith("#") for line in text.decode().splitlines()),
-        "bytes": {"text": len(text), "gzip": len(gzip.compress(text, 1))},
-        "latency_ms": {"one scraper": lone, "20 at once": crowd, "limits of p99": LIMITS_MS},
-        "load_before": round(load, 2),
-        "scrapers": num_scrapers,
-        **compared(blocks, updates),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The amount of measuring.
+
+    Attributes:
+        num_blocks: number of blocks of four windows.
+        window_s: length of a window.
+        num_scrapers: scrapers in the windows, each of which scrapes once a second.
+    """
+
+    num_blocks: int
+    window_s: float
+    num_scrapers: int
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """What was measured of a service.
+
+    Attributes:
+        blocks: the blocks of windows.
+        lone_ms: latencies of one scraper.
+        crowd_ms: latencies of 20 scrapers at once.
+    """
+
+    blocks: list[list[Window]] = field(default_factory=list)
+    lone_ms: list[float] = field(default_factory=list)
+    crowd_ms: list[float] = field(default_factory=list)
+
+
+def measure(num_families: int, plan: Plan, checkouts: Sequence[Path]) -> list[dict[str, Any]]:
+    """Run a service of each version with that many families, measure them by turns, and return a report of each."""
+    with contextlib.ExitStack() as stack:
+        services = []
+        for number, checkout in enumerate(checkouts):
+            parent = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            service = Service(parent, num_families=num_families, port=PORT + number, checkout=checkout)
+            stack.callback(service.stop)
+            services.append(service)
+        texts = [_wait_for_training(service.port) for service in services]
+        time.sleep(SETTLING_S)
+        load = os.getloadavg()[0]
+        measured = by_turns(services, plan)
+        updates = [committed_updates(service.folder) for service in services]
+    return [
+        {
+            "version": str(checkout),
+            "families": num_families,
+            "series": sum(not line.startswith("#") for line in text.decode().splitlines()),
+            "bytes": {"text": len(text), "gzip": len(gzip.compress(text, 1))},
+            "latency_ms": {"one scraper": latency(of.lone_ms), "20 at once": latency(of.crowd_ms), "limits": LIMITS_MS},
+            "load_before": round(load, 2),
+            "scrapers": plan.num_scrapers,
+            **compared(of.blocks, done),
+        }
+        for checkout, text, of, done in zip(checkouts, texts, measured, updates, strict=True)
+    ]
+
+
+def by_turns(services: Sequence[Service], plan: Plan) -> list[Measured]:
+    """Measure every service, the others of which are stopped meanwhile: forwards, then backwards, and so on."""
+    measured = [Measured() for _ in services]
+    turns = list(zip(services, measured, strict=True))
+    for number in range(plan.num_blocks):
+        for service, of in turns if number % 2 == 0 else turns[::-1]:
+            with _alone(service, services):
+                of.blocks.append(block(service, window_s=plan.window_s, num_scrapers=plan.num_scrapers))
+                of.lone_ms += one_after_another(service.port, -(-NUM_LONE // plan.num_blocks))
+                of.crowd_ms += at_once(service.port, NUM_AT_ONCE, -(-NUM_ROUNDS // plan.num_blocks))
+    return measured
+
+
+@contextlib.contextmanager
+def _alone(service: Service, services: Sequence[Service]) -> Iterator[None]:
+    """Stop the processes of the other services meanwhile."""
+    others = [other for other in services if other is not service]
+    for other in others:
+        other.send(signal.SIGSTOP)
+    if others:
+        time.sleep(TURN_S)
+    yield
+    for other in others:
+        other.send(signal.SIGCONT)
 
 
 def committed_updates(folder: Path) -> list[tuple[float, int]]:
@@ -312,12 +412,12 @@ def _slowed(
     return {"mean": round(float(np.mean(losses)), 4), "standard_error": round(error, 4)}
 
 
-def _wait_for_training() -> bytes:
+def _wait_for_training(port: int) -> bytes:
     """Return a text of the metrics once the family trains."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
-            text = gzip.decompress(Scraper().scrape())
+            text = gzip.decompress(Scraper(port).scrape())
         except OSError:
             time.sleep(0.1)
             continue
@@ -334,17 +434,12 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=8, help="blocks of four windows")
     parser.add_argument("--window-s", type=float, default=5.0)
     parser.add_argument("--scrapers", type=int, default=20, help="scrapers in the windows, each once a second")
+    parser.add_argument("--against", type=Path, help="checkout of another version, which is measured by turns")
     parser.add_argument("--json", type=Path, help="write the report here too")
     arguments = parser.parse_args()
-    reports = [
-        measure(
-            num_families,
-            num_blocks=arguments.blocks,
-            window_s=arguments.window_s,
-            num_scrapers=arguments.scrapers,
-        )
-        for num_families in arguments.families
-    ]
+    plan = Plan(num_blocks=arguments.blocks, window_s=arguments.window_s, num_scrapers=arguments.scrapers)
+    checkouts = [Path(__file__).parents[1], *([arguments.against] if arguments.against else [])]
+    reports = [report for number in arguments.families for report in measure(number, plan, checkouts)]
     text = json.dumps(reports, indent=2)
     print(text)
     if arguments.json:
