@@ -37,6 +37,10 @@ T = TypeVar("T")
 REPORT_PERIOD_S = 2.0
 """Time between two writes of the progress to the store."""
 
+SEARCH_PERIOD_S = 1.0
+"""Time between two searches for a family that is due. Every run of another job asks for one several times, and a
+search reads all families."""
+
 
 class Write(Protocol):
     """A writer to the store that retries as long as the store cannot be written."""
@@ -72,6 +76,7 @@ class ReferenceLane:
         self._clock = clock
         self._own_command = command
         self._reported_at = 0.0
+        self._found_none_at = -SEARCH_PERIOD_S
         self._process: ReferenceProcess | None = None
 
     def use(self, settings: Settings) -> None:
@@ -84,14 +89,20 @@ class ReferenceLane:
             self._process.abandon("the daemon stopped")
 
     async def next_work(self, requested: Sequence[Work]) -> Work | None:
-        """Return the next measurement: a request, else the first family that is due; None if there is none."""
+        """Return the next measurement: a request, else the first family that is due; None if there is none.
+
+        After a search that found none, there is none for ``SEARCH_PERIOD_S``.
+        """
         if requested:
             return requested[0]
-        now = self._clock.wall()
-        if not is_within(self._settings.practise.windows, now):
+        now, monotonic = self._clock.wall(), self._clock.monotonic()
+        if not is_within(self._settings.practise.windows, now) or monotonic - self._found_none_at < SEARCH_PERIOD_S:
             return None
         name = await self._writer.call(lambda store: _due_family(store, now))
-        return None if name is None else Work(kind=JobKind.REFERENCE, family=name, reason="no reference is known")
+        if name is None:
+            self._found_none_at = monotonic
+            return None
+        return Work(kind=JobKind.REFERENCE, family=name, reason="no reference is known")
 
     async def run(self, name: str, run_id: int, write: Write) -> Finished:
         """Measure a family's reference and record it; return the result.

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from agent.config.settings import Settings
+from agent.daemon.references.lane import SEARCH_PERIOD_S, ReferenceLane
+from agent.daemon.store.thread import StoreThread
 from agent.job_requests import RUN_JOB, payload_of
 from envs.family import FamilySource, FamilySpec
 from envs.reference import ReferenceRule
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState, JobKind, JobOutcome, JobRun
 from memory.store import Store
+from tests.agent.daemon.clocks import FakeClock
 from tests.agent.daemon.daemon_process import QUICK, DaemonProcess, until
 
 CONFIG = QUICK + "[stream]\nembedded_default = false\n"
@@ -255,3 +262,38 @@ def test_a_family_without_the_wish_is_not_measured(tmp_path: Path) -> None:
         with running.store() as store:
             store.requests.add(RUN_JOB, payload_of(JobKind.REFERENCE, NAME))
         until(lambda: family(folder).reference_return == 2.0, "a request measures it")
+
+
+def test_a_search_that_found_no_family_is_not_repeated_at_once(tmp_path: Path) -> None:
+    folder, clock, searches = DataFolder(tmp_path), FakeClock(), []
+
+    async def use() -> list[str | None]:
+        writer = StoreThread("store-writer", lambda: Store.open(folder))
+        await writer.open()
+        call = writer.call
+
+        async def counted(function: Callable[[Store], Any]) -> Any:
+            searches.append(clock.monotonic())
+            return await call(function)
+
+        writer.call = counted  # type: ignore[method-assign]
+        lane = ReferenceLane(Settings(), folder=folder, writer=writer, clock=clock)
+        found = []
+        for _ in range(6):
+            work = await lane.next_work([])
+            found.append(None if work is None else work.family)
+            add_active(folder)
+            clock.advance(SEARCH_PERIOD_S / 4)
+        await writer.close()
+        return found
+
+    assert asyncio.run(use()) == [None, None, None, None, NAME, NAME]
+    assert searches == [0.0, SEARCH_PERIOD_S, 1.25 * SEARCH_PERIOD_S]
+
+
+def add_active(folder: DataFolder) -> None:
+    """Add a family whose reference is not known, unless there is one."""
+    with Store.open(folder) as store:
+        if not store.families.all():
+            store.families.add(arm())
+            store.families.admit(NAME, spaces={}, random_return=0.0, reference_return=None)
