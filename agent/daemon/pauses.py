@@ -15,9 +15,8 @@ thread reads the store, it waits this long each time; Python's default is 5 ms.
 COLLECTED_AFTER = 20_000
 """Number of objects, made and not yet freed, after which the youngest are searched for cycles; Python's default is 700.
 
-With 1,000 families a reading of the store makes more than 700 objects many times over, and frees them without help. At
-the default each reading starts so many searches that every second one ends in a search of all objects, which stops all
-threads for 30 to 100 ms.
+With 1,000 families a reading of the store makes many times 700 objects and frees them without help. At the default it
+starts so many searches that every few seconds one follows in all objects, which stops all threads for 80 ms and more.
 """
 
 
