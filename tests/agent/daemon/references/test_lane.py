@@ -65,6 +65,11 @@ def measuring(running: DaemonProcess) -> psutil.Process | None:
     return None
 
 
+def num_runs(running: DaemonProcess, outcome: JobOutcome) -> float:
+    """Return the number of measurements with that outcome in the metrics, which are up to a second old."""
+    return running.metric("learnd_job_runs_total", job="reference", outcome=outcome)
+
+
 def set_state(folder: Path, state: FamilyState) -> None:
     with Store.open(DataFolder(folder)) as store:
         store.families.set_state(NAME, state)
@@ -77,7 +82,7 @@ def test_a_measured_return_becomes_the_reference_once_and_gives_scores(tmp_path:
         until(lambda: family(folder).reference_return, "the reference is measured")
         until(lambda: running.metric("learnd_eval_score", family=NAME) == 0.25, "the score is in the metrics")
         assert running.metric("learnd_eval_return", family=NAME) == 0.5
-        assert running.metric("learnd_job_runs_total", job="reference", outcome="succeeded") == 1
+        until(lambda: num_runs(running, JobOutcome.SUCCEEDED) == 1, "the measurement is counted")
     found = family(folder)
     measured = found.require_spec().measured_reference
     assert measured is not None
@@ -108,7 +113,7 @@ def test_a_failed_measurement_is_counted_waits_and_shows_its_reason_and_health_s
     with service(folder, "fail") as running:
         until(lambda: JobOutcome.FAILED in outcomes(folder), "the measurement failed")
         until(lambda: running.metric("learnd_meta_updates_total", family=NAME) > 0, "the family is practised")
-        assert running.metric("learnd_job_runs_total", job="reference", outcome="failed") == 1
+        until(lambda: num_runs(running, JobOutcome.FAILED) == 1, "the failure is counted")
         assert running.health() == (200, [])
         with running.store() as store:
             failure = store.references.failures()[NAME]
