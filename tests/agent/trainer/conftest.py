@@ -79,13 +79,13 @@ def _few_random_trials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> DataFolder:
-    return DataFolder(tmp_path / "store")
+def folder(tmp_path: Path, new_store: Callable[[Path], DataFolder]) -> DataFolder:
+    return new_store(tmp_path / "store")
 
 
 @pytest.fixture
-def store(folder: DataFolder, new_store: Callable[[Path], DataFolder]) -> Iterator[Store]:
-    with Store.open(new_store(folder.path)) as store:
+def store(folder: DataFolder) -> Iterator[Store]:
+    with Store.open(folder) as store:
         yield store
 
 

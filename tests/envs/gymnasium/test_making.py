@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from envs.errors import FamilySpecError
-from envs.gymnasium.host import making_hints, providers
+from envs.gymnasium.host import making_hints
 from envs.gymnasium.host.providers import installed_providers, well_known_provider
 from tests.envs.families import family, opened
 
@@ -137,7 +137,7 @@ def test_an_installed_package_that_names_an_id_is_found_by_its_metadata(monkeypa
         SimpleNamespace(name="one", requires=["gymnasium"], files=[_File("other", 'register(id="Warehouses-v2")')]),
         SimpleNamespace(name="one", requires=["numpy"], files=[_File("unrelated", text)]),
     ]
-    monkeypatch.setattr(providers.metadata, "distributions", lambda: packages)
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: packages)
     assert installed_providers("Warehouse-v2") == ["rware"]
     assert "write rware:Warehouse-v2" in making_hints.unknown_id_hint("Warehouse-v2")
 

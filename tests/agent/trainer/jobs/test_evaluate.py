@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -40,8 +39,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(folder: DataFolder, clock: Clock, new_store: Callable[[Path], DataFolder]) -> Iterator[Store]:
-    with Store.open(new_store(folder.path), clock=clock) as store:
+def store(folder: DataFolder, clock: Clock) -> Iterator[Store]:
+    with Store.open(folder, clock=clock) as store:
         yield store
 
 
