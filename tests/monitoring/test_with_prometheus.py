@@ -73,7 +73,7 @@ MAY_BE_EMPTY = {
     "learnd_met_trial_return": "no family's tasks recur",
     "learnd_forward_transfer": "it needs a family that is added after others were practised",
     "learnd_zero_shot_score": "families whose score was measured after practice have none",
-    "learnd_rehearsal_kl": "it needs slices of several families in turn",
+    "learnd_rehearsal_kl": "no two families share parameters",
     "learnd_forgetting": "it needs several evaluations",
     "learnd_average_performance": "it needs several evaluations",
 }
