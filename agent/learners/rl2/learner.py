@@ -12,6 +12,7 @@ Shapes: T steps, B trials.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -72,6 +73,8 @@ class RL2Learner:
         self.critics = nn.ModuleDict()
         self._families: dict[str, FamilyProgress] = {}
         self._optimizer = ScaledAdam(learning_rate=config.learning_rate, device=self.device)
+        self._core_groups: dict[str, int] = {}
+        """The optimiser's group of the core of each pair of spaces, by the pair's key."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -105,14 +108,16 @@ class RL2Learner:
         """Return a family's spaces."""
         return self._families[name].spaces
 
-    def is_shared(self, name: str) -> bool:
-        """Return whether practice of other families changes what the policy does in a family.
+    def sharing_families(self) -> set[str]:
+        """Return the families that share parameters with another one: equal spaces, or images in both.
 
-        It does if another family has equal spaces, or if both have images.
+        Practice of the others changes what the policy does in these.
         """
-        spaces = self.spaces_of(name)
-        others = (family.spaces for other, family in self._families.items() if other != name)
-        return any(own == spaces or (own.observation.images and spaces.observation.images) for own in others)
+        spaces = {name: family.spaces for name, family in self._families.items()}
+        with_images = {name for name, own in spaces.items() if own.observation.images}
+        num_families = Counter(spaces.values())
+        sharing = {name for name, own in spaces.items() if num_families[own] > 1}
+        return sharing | with_images if len(with_images) > 1 else sharing
 
     def start_of(self, name: str) -> WarmStart:
         """Return what the policy began with in a family's spaces."""
@@ -362,14 +367,15 @@ class RL2Learner:
 
     def _set_core_scale(self, family: FamilyProgress) -> None:
         """Set the core's share of the learning rate in the spaces of a family that is added or learned."""
-        is_shared = sum(other.spaces == family.spaces for other in self._families.values()) > 1
-        scale = self.config.core_learning_rate_scale if is_shared else self.config.core_scale_at(family.num_updates)
-        self._optimizer.set_scale(next(self.policy.pair(family.spaces).core_parameters()), scale)
+        num_families = sum(other.spaces == family.spaces for other in self._families.values())
+        is_alone = num_families == 1
+        scale = self.config.core_scale_at(family.num_updates) if is_alone else self.config.core_learning_rate_scale
+        self._optimizer.set_scale(self._core_groups[family.spaces.key], scale)
 
     def _add_pair_to_optimizer(self, pair: PairModule) -> None:
         of_core, of_images = list(pair.core_parameters()), list(pair.enter_images.parameters())
         apart = {id(parameter) for parameter in (*of_core, *of_images)}
-        self._optimizer.add(of_core)
+        self._core_groups[pair.spaces.key] = self._optimizer.add(of_core)
         self._optimizer.add(parameter for parameter in pair.parameters() if id(parameter) not in apart)
         if of_images:
             self._optimizer.add(of_images, scale=IMAGE_LEARNING_RATE_SCALE)

@@ -31,20 +31,20 @@ class ScaledAdam:
         self._learning_rate = learning_rate
         self._device = device
         self._adam = Adam(
-            [self._group((), scale=1.0)],
+            [self._group((), scale=1.0)],  # Adam refuses to begin without a group.
             eps=ADAM_EPSILON,
             fused=True,
             capturable=device.type == "cuda",
         )
 
-    def add(self, parameters: Iterable[nn.Parameter], *, scale: float = 1.0) -> None:
-        """Add parameters with their share of the learning rate."""
+    def add(self, parameters: Iterable[nn.Parameter], *, scale: float = 1.0) -> int:
+        """Add parameters with their share of the learning rate; return the number of their group."""
         self._adam.add_param_group(self._group(parameters, scale=scale))
+        return len(self._adam.param_groups) - 1
 
-    def set_scale(self, parameter: nn.Parameter, scale: float) -> None:
-        """Set the share of the learning rate of the parameters that were added together with this one."""
-        group = next(group for group in self._adam.param_groups if any(one is parameter for one in group["params"]))
-        group["scale"] = scale
+    def set_scale(self, group: int, scale: float) -> None:
+        """Set the share of the learning rate of a group of parameters."""
+        self._adam.param_groups[group]["scale"] = scale
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next steps."""

@@ -303,7 +303,8 @@ class Rehearsal:
 
     def _may_lose(self) -> list[str]:
         """Return the families that share parameters with another one, in the order of :attr:`losses`."""
-        return [name for name in self.losses if self._learner.is_shared(name)]
+        sharing = self._learner.sharing_families()
+        return [name for name in self.losses if name in sharing]
 
     def nothing(self) -> RehearsalSlice:
         """Return the rehearsal of no family."""
