@@ -253,7 +253,7 @@ def test_a_worker_is_limited_and_writes_no_core() -> None:
     assert niceness >= 3
 
 
-def test_opening_and_closing_a_dozen_workers_leaves_nothing_behind() -> None:
+def test_opening_and_closing_thirty_workers_leaves_nothing_behind() -> None:
     def census() -> tuple[int, int, int]:
         gc.collect()
         children = psutil.Process().children(recursive=True)
@@ -261,7 +261,7 @@ def test_opening_and_closing_a_dozen_workers_leaves_nothing_behind() -> None:
 
     opened(sound("Counter")).close()
     before = census()
-    for number in range(12):
+    for number in range(30):
         tasks = opened(sound("Counter"))
         tasks.begin(number, split=Split.TRAINING)
         if number % 3 == 0:
