@@ -53,7 +53,7 @@ def family_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileDeclaration:
-    """What a family file declares.
+    """The declaration in a family file.
 
     Attributes:
         spec: the family. What the file leaves open is as the settings and this version of learnd have it.

@@ -279,7 +279,7 @@ class Plan:
 
 @dataclass(kw_only=True)
 class Measured:
-    """What was measured of a service.
+    """The measurements of one service.
 
     Attributes:
         blocks: the blocks of windows.

@@ -131,13 +131,13 @@ def _write_family(folder: Path, header: ArchiveHeader, family: ArchivedFamily, t
     )
     num_trials = 0
     batch = list[tuple[Any, dict[str, Any]]]()
-    for number, trial in enumerate(trials):
-        num_trials += 1
-        for part in _episodes(trial, number, spaces):
+    for trial in trials:
+        for part in _episodes(trial, num_trials, spaces):
             batch.append(part)
             if len(batch) == _EPISODES_AT_ONCE:
                 _append(storage, batch)
                 batch = []
+        num_trials += 1
     _append(storage, batch)
     # Prune may remove trials while the others are written, so their number is known at the end.
     written = vars(replace(family, num_trials=num_trials))

@@ -64,8 +64,12 @@ def snapshot_samples(snapshot: Snapshot) -> dict[str, Samples]:
     """Return the values of every metric that follows from the store, by the metrics' names."""
     of = _Labels()
     parts = (
-        *(_family_samples(snapshot, of), _point_samples(snapshot, of), _mean_samples(snapshot)),
-        *(_memory_samples(snapshot, of), _job_samples(snapshot), _counter_samples(snapshot, of)),
+        _family_samples(snapshot, of),
+        _point_samples(snapshot, of),
+        _mean_samples(snapshot),
+        _memory_samples(snapshot, of),
+        _job_samples(snapshot),
+        _counter_samples(snapshot, of),
     )
     return {name: samples for part in parts for name, samples in part}
 

@@ -16,6 +16,7 @@ from memory.folder import DataFolder
 from tests.agent.cli.filled_store import fill
 from tests.command_line import run_command
 from tests.data_folders import copied
+from tests.envs.families import FEW_STEPS
 
 
 class Learnd:
@@ -50,7 +51,7 @@ def _few_random_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the check of a family play 64 trials at random instead of as many as it can in seconds."""
     monkeypatch.setattr("envs.random_play.MAX_TRIALS", 64)
     monkeypatch.setattr("envs.gymnasium.task_checks.MAX_TASKS", 16)
-    monkeypatch.setattr("envs.gymnasium.task_checks.MAX_STEPS", 60)
+    monkeypatch.setattr("envs.gymnasium.task_checks.MAX_STEPS", FEW_STEPS)
 
 
 @pytest.fixture(scope="session")

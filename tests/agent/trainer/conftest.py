@@ -23,6 +23,7 @@ from envs.tensor.bandits import bandit_spaces
 from memory.folder import DataFolder
 from memory.records import Family
 from memory.store import Store
+from tests.envs.families import FEW_STEPS
 
 SMALL = {
     "hidden_size": 16,
@@ -75,7 +76,7 @@ def _few_random_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the check of a family play 64 trials at random instead of as many as it can in seconds."""
     monkeypatch.setattr("envs.random_play.MAX_TRIALS", 64)
     monkeypatch.setattr("envs.gymnasium.task_checks.MAX_TASKS", 16)
-    monkeypatch.setattr("envs.gymnasium.task_checks.MAX_STEPS", 60)
+    monkeypatch.setattr("envs.gymnasium.task_checks.MAX_STEPS", FEW_STEPS)
 
 
 @pytest.fixture

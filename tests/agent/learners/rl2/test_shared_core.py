@@ -1,4 +1,4 @@
-"""What learnd 0.1.0 wrote, whose pairs of spaces shared one recurrent core, opens with a core in each pair."""
+"""Checkpoints, versions and teachers of learnd 0.1.0, in which all pairs of spaces shared one core, open."""
 
 from __future__ import annotations
 
