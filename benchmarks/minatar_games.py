@@ -1,4 +1,4 @@
-"""The games of MinAtar (Young & Tian 2019, arXiv:1903.03176) on one pair of spaces, as a Gymnasium environment.
+"""The games of MinAtar (Young & Tian 2019, arXiv:1903.03176) on one space pair, as a Gymnasium environment.
 
 Every game has all six actions and 10 × 10 cells; the channels of a game are filled up with zeros to those of the game
 with the most. MinAtar itself is not a dependency of learnd: ``pip install --no-deps minatar``.

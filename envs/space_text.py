@@ -10,7 +10,7 @@ MOST_FACTORS = 8
 
 
 def spaces_text(values: Mapping[str, Any]) -> str:
-    """Return a pair of spaces as text, such as "4 numbers → 2 choices".
+    """Return a space pair as text, such as "4 numbers → 2 choices".
 
     Args:
         values: ``SpacePair.to_json()``.

@@ -41,7 +41,7 @@ class GradientPolicy:
         The learner's own settings decide when it adapts, whatever the planned number of episodes. It has no memory of
         trials, so the context is not used.
         """
-        # The learner has one pair of spaces, and its input holds no number of episodes.
+        # The learner has one space pair, and its input holds no number of episodes.
         del spaces, episodes_per_trial, context
         return GradientActor(self._learner, generator=torch.Generator().manual_seed(seed), is_greedy=is_greedy)
 

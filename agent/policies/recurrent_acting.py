@@ -170,11 +170,11 @@ class RecurrentActor:
 
 
 class _OfSpaces:
-    """The trials of one pair of spaces of a memory.
+    """The trials of one space pair of a memory.
 
     Args:
         memory: the memory.
-        spaces: the pair of spaces.
+        spaces: the space pair.
     """
 
     last_asked = None

@@ -116,7 +116,7 @@ class StoredTrialMemory:
     stored in it are added to this object alone.
 
     Args:
-        recalls: the stored trials of each pair of spaces.
+        recalls: the stored trials of each space pair.
     """
 
     def __init__(self, recalls: Iterable[TaskRecall]) -> None:

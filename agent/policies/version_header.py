@@ -43,7 +43,7 @@ class KnownFamily:
     """A family of environments on which a policy was learned.
 
     Attributes:
-        spaces: its pair of spaces.
+        spaces: its space pair.
         episodes_per_trial: number of episodes in one task in training.
     """
 

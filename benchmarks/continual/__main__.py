@@ -7,8 +7,8 @@ Sequences (``benchmarks.continual.sequences``):
 - ``cartpoles``: the six CartPoles alone.
 - ``stream``, ``stream-reversed``: the six embedded families, LunarLander and a MiniGrid
   (``pip install "learnd[box2d,minigrid]"``).
-- ``gridworlds``: 50 gridworlds on one pair of spaces; walls, goals and the meanings of actions differ.
-- ``minatar``, ``minatar-reversed``: five games of MinAtar on one pair of spaces (``pip install --no-deps minatar``).
+- ``gridworlds``: 50 gridworlds on one space pair; walls, goals and the meanings of actions differ.
+- ``minatar``, ``minatar-reversed``: five games of MinAtar on one space pair (``pip install --no-deps minatar``).
 - ``plasticity``: 200 small families; the steps that the last 20 take are compared with a fresh learner's.
 
 Arms: ``fine-tuning`` practises each family in its window; ``rehearsal`` also trains on stored trials of earlier ones;

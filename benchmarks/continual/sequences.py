@@ -95,7 +95,7 @@ CARTPOLES = {
     "cartpole-permuted-swapped": Meaning(observations=PERMUTED, actions=SWAPPED),
     "cartpole-reversed": Meaning(observations=(3, 2, 1, 0)),
 }
-"""Varied CartPoles on one pair of spaces that contradict one another. Swapped actions are a reversed force."""
+"""Varied CartPoles on one space pair that contradict one another. Swapped actions are a reversed force."""
 
 
 def pair() -> Sequence:
@@ -133,7 +133,7 @@ def stream_reversed() -> Sequence:
 
 
 def gridworlds() -> Sequence:
-    """Return gridworlds on one pair of spaces."""
+    """Return gridworlds on one space pair."""
     families = tuple(_gridworld(seed) for seed in range(NUM_GRIDWORLDS))
     return Sequence(families=families, window_s=10.0, arms=("fine-tuning", "rehearsal", "re-simulation"), all_every=5)
 
@@ -146,7 +146,7 @@ def plasticity() -> Sequence:
 
 
 def minatar() -> Sequence:
-    """Return five games of MinAtar on one pair of spaces."""
+    """Return five games of MinAtar on one space pair."""
     return Sequence(families=tuple(_minatar(game) for game in GAMES), window_s=300.0)
 
 

@@ -19,7 +19,7 @@ from memory.retrieval.recall import TaskRecall
 
 
 def recall_of_archive(path: Path) -> list[TaskRecall]:
-    """Return the trials of an archive for recall, one object for each pair of spaces.
+    """Return the trials of an archive for recall, one object for each space pair.
 
     Args:
         path: a file that `learnd memory export` wrote, or a folder of Minari data sets.
@@ -38,7 +38,7 @@ def recall_of_archive(path: Path) -> list[TaskRecall]:
 
 
 def _recall(spaces: SpacePair, archived: Sequence[ArchivedTrial]) -> TaskRecall:
-    """Return the trials of one pair of spaces, of which the episodes are kept compressed."""
+    """Return the trials of one space pair, of which the episodes are kept compressed."""
     return recall_among(spaces, [trial.family for trial in archived], lambda number: _record(archived[number]))
 
 

@@ -193,7 +193,7 @@ def recall_among(spaces: SpacePair, families: Sequence[str], load: Callable[[int
     """Return trials that are in no store for recall, with an encoder that is fitted to them.
 
     Args:
-        spaces: the pair of spaces of the trials.
+        spaces: the space pair of the trials.
         families: [N] the families of the trials 0 to N - 1, oldest first.
         load: returns a trial by its number.
     """

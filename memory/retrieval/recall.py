@@ -86,10 +86,10 @@ class RecallableTrial:
 
 
 class TaskRecall:
-    """The stored trials of one pair of spaces, for recall.
+    """The stored trials of one space pair, for recall.
 
     Args:
-        spaces: the pair of spaces.
+        spaces: the space pair.
         trials: the trials, oldest first.
         encoder: what embeds the first steps of a trial; None recalls by digests alone.
         load: returns a trial by its id.

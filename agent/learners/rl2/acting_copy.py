@@ -1,4 +1,4 @@
-"""A copy of a policy that acts in one pair of spaces while the original is trained."""
+"""A copy of a policy that acts in one space pair while the original is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def acting_copy(policy: RL2Policy, spaces: SpacePair) -> RL2Policy:
 
     Args:
         policy: the policy.
-        spaces: a pair of spaces that it knows.
+        spaces: a space pair that it knows.
     """
     without_others = torch.nn.ModuleDict({spaces.key: deepcopy(policy.pair(spaces))})
     return deepcopy(policy, {id(policy.pairs): without_others})

@@ -191,7 +191,7 @@ def gate_fused_gru(  # noqa: PLR0917
 
 
 class GRUCore(nn.Module):
-    """A gated recurrent unit: the recurrent core of one pair of spaces.
+    """A gated recurrent unit: the recurrent core of one space pair.
 
     Args:
         input_size: X.

@@ -17,7 +17,7 @@ class FamilyProgress:
     """The learner's data of a family, except its critic.
 
     Attributes:
-        spaces: the family's pair of spaces.
+        spaces: the family's space pair.
         start: what the policy began with in the family's spaces.
         num_updates: updates so far.
         episode_steps: mean steps of an episode in the last trial batch; 1 before the first batch.

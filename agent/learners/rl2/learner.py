@@ -74,7 +74,7 @@ class RL2Learner:
         self._families: dict[str, FamilyProgress] = {}
         self._optimizer = ScaledAdam(learning_rate=config.learning_rate, device=self.device)
         self._core_groups: dict[str, int] = {}
-        """The optimiser's group of the core of each pair of spaces, by the pair's key."""
+        """The optimiser's group of the core of each space pair, by the pair's key."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -306,7 +306,7 @@ class RL2Learner:
         return {name: tensor.detach().clone() for name, tensor in self.policy.state_dict().items()}
 
     def load_initialization(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load published parameters for the pairs of spaces they cover, and reset the optimiser's state."""
+        """Load published parameters for the space pairs they cover, and reset the optimiser's state."""
         own = self.policy.state_dict()
         self.policy.load_state_dict({**own, **{name: t for name, t in with_own_cores(tensors).items() if name in own}})
         for parameter in self.policy.parameters():

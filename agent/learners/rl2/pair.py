@@ -1,4 +1,4 @@
-"""The network of one pair of spaces: its recurrent core, encoder and heads.
+"""The network of one space pair: its recurrent core, encoder and heads.
 
 The equations are those of :mod:`agent.learners.rl2.policy`: the module computes x_t from the inputs of a decision, and
 the scores from z_t, x_t and the reads. The policy walks the core over the steps.
@@ -83,7 +83,7 @@ def _scaled(
 
 
 class PairModule(nn.Module):
-    """The network of one pair of spaces, and the running scales of its inputs.
+    """The network of one space pair, and the running scales of its inputs.
 
     Args:
         config: the settings.

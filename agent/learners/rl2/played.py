@@ -27,7 +27,7 @@ class Played:
     """The data of B trials: tensors of fixed shapes, before ends and truncated steps are selected.
 
     Attributes:
-        spaces: the family's pair of spaces.
+        spaces: the family's space pair.
         episodes_per_trial: E.
         recorded: [T, B] the steps.
         log_std: [K] of continuous distributions; None otherwise.

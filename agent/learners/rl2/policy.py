@@ -1,4 +1,4 @@
-"""The RL² policy: a network for each pair of spaces, and an encoder that all pairs with images share.
+"""The RL² policy: a network for each space pair, and an encoder that all pairs with images share.
 
 x_t = encode(o_t, a_{t-1}, r_{t-1}, d_{t-1}, time, pooled read),  h_t = GRU(x_t, h_{t-1}),  z_t = LayerNorm(h_t)
 score_t(k) = W_k z_t + w · relu(U relu(V m_t(k)) + C [z_t, x_t])        for every slot k with its read m_t(k)
@@ -53,7 +53,7 @@ class IncompatibleParametersError(ValueError):
 
 
 class RL2Policy(nn.Module):
-    """A recurrent policy that acts in every pair of spaces that was added to it.
+    """A recurrent policy that acts in every space pair that was added to it.
 
     Args:
         config: the settings.
@@ -69,7 +69,7 @@ class RL2Policy(nn.Module):
         """The encoder of images, which all pairs with images share; None before the first of them."""
 
     def add_pair(self, spaces: SpacePair, *, generator: torch.Generator) -> None:
-        """Add a network of new parameters for a pair of spaces, unless the policy has one."""
+        """Add a network of new parameters for a space pair, unless the policy has one."""
         if not self.knows(spaces):
             if spaces.observation.images and self.images is None:
                 self.images = ImageEncoder(generator=generator).to(self.device)
@@ -80,7 +80,7 @@ class RL2Policy(nn.Module):
         return spaces.key in self.pairs
 
     def pair(self, spaces: SpacePair) -> PairModule:
-        """Return the network of a pair of spaces.
+        """Return the network of a space pair.
 
         Raises:
             KeyError: the pair was never added.
@@ -103,7 +103,7 @@ class RL2Policy(nn.Module):
         The state is valid while parameters and scales do not change.
 
         Args:
-            spaces: the trials' pair of spaces.
+            spaces: the trials' space pair.
             num_trials: B.
             episodes_per_trial: E.
             device: device of the state.
@@ -150,7 +150,7 @@ class RL2Policy(nn.Module):
         """Return the policy's inputs at an observation. The state is not changed.
 
         Args:
-            spaces: the trials' pair of spaces.
+            spaces: the trials' space pair.
             state: the state of the trials.
             observation: the observation.
             allowed: which choices may be taken; None allows all.
@@ -202,7 +202,7 @@ class RL2Policy(nn.Module):
         """Compute every decision of whole trials, [T, B]. The numbers equal those of T calls of ``step``.
 
         Args:
-            spaces: the trials' pair of spaces.
+            spaces: the trials' space pair.
             inputs: the inputs of the decisions.
             left: the hidden states that earlier trials of the tasks left, or earlier segments of the trials; None if
                 the trials began empty.
@@ -224,7 +224,7 @@ class RL2Policy(nn.Module):
         """Compute every decision of trials that are laid out in stretches (:mod:`agent.learners.rl2.packing`): [N].
 
         Args:
-            spaces: the trials' pair of spaces.
+            spaces: the trials' space pair.
             inputs: the inputs of the decisions.
             stretches: the layout.
             left: see :meth:`unroll`.
@@ -325,7 +325,7 @@ def _output(pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tens
 
 
 def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
-    """Return whether published parameters have those of a pair of spaces, so that a policy can act in it."""
+    """Return whether published parameters have those of a space pair, so that a policy can act in it."""
     return any(name.startswith(f"pairs.{pair.key}.") for name in tensors)
 
 
@@ -335,7 +335,7 @@ def is_added_parameter(name: str) -> bool:
 
 
 def with_own_cores(tensors: Mapping[str, Tensor], *, keys: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Return a policy's tensors with a core in each pair of spaces.
+    """Return a policy's tensors with a core in each space pair.
 
     The pairs of learnd 0.1.0 shared one core.
 

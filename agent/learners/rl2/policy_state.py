@@ -93,7 +93,7 @@ class PolicyState:
         episodes_per_trial: E.
         episodes_left: [E + 1, 3] context features of the remaining episodes, indexed by ``episode_index``: a quarter of
             the logarithm of their number, one over their number, and their share of all episodes.
-        constants: derived constants of the pair of spaces.
+        constants: derived constants of the space pair.
         num_steps: steps taken.
         recalled_memory: an in-trial memory that begins with the steps of earlier trials; None if trials begin empty.
         recall: [B, Q] the features of what was reinstated; None if trials begin empty.

@@ -40,7 +40,7 @@ def reinstate(
 
     Args:
         policy: a policy that knows the spaces.
-        spaces: the pair of spaces of all trials.
+        spaces: the space pair of all trials.
         recalled: the trials recalled for each row.
         constants: the derived constants of the pair; None computes them.
         device: device of the policy; None for the CPU.
@@ -78,7 +78,7 @@ class RecalledStarts:
 
     Args:
         policy: a policy that knows the spaces.
-        spaces: the pair of spaces of all trials.
+        spaces: the space pair of all trials.
         constants: the derived constants of the pair; None computes them.
         device: device of the policy; None for the CPU.
         progress: as in :func:`reinstate`.

@@ -30,7 +30,7 @@ LIKENESS_STEP = 0.1
 
 
 class TaskMemory(Protocol):
-    """A memory of the trials of one pair of spaces, which is asked for those of the task of a trial in progress."""
+    """A memory of the trials of one space pair, which is asked for those of the task of a trial in progress."""
 
     @property
     def last_asked(self) -> int | None:

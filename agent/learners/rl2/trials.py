@@ -31,7 +31,7 @@ class TrialBatch(Steps):
     The reward and both kinds of ends are 0 in padding.
 
     Attributes:
-        spaces: the family's pair of spaces.
+        spaces: the family's space pair.
         episodes_per_trial: E.
         log_prob: [T, B] log π(a | ·) when the action was drawn.
         decisions: [T, B, F] parameters of the distribution that each action was drawn from

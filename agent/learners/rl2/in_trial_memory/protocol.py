@@ -156,7 +156,7 @@ def empty_memory(
     """Create the memory of ``num_trials`` trials that are about to begin; None if the policy reads no memory.
 
     Args:
-        spaces: the pair of spaces.
+        spaces: the space pair.
         config: the settings.
         num_trials: B.
         episodes_per_trial: E.

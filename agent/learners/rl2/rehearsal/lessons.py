@@ -1,4 +1,4 @@
-"""Lessons: past trials of one pair of spaces, with the inputs that the policy gets at their steps now.
+"""Lessons: past trials of one space pair, with the inputs that the policy gets at their steps now.
 
 Shapes: T steps, B trials, R trials of a minibatch, N steps of its stretches, F parameters of an action distribution, G
 families.
@@ -27,10 +27,10 @@ from envs.spaces import SpacePair
 @register_node(namespace="")
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """Past trials of one pair of spaces, [T, B], or their steps in stretches, [N].
+    """Past trials of one space pair, [T, B], or their steps in stretches, [N].
 
     Attributes:
-        spaces: the pair of spaces.
+        spaces: the space pair.
         inputs: the policy's inputs with its present scales.
         decisions: [*N, F] parameters of the action distributions with which the trials were played.
         is_valid: whether a step was taken.
@@ -61,7 +61,7 @@ def lesson_of(policy: RL2Policy, trials: PastTrials, *, family: int) -> Lesson:
 
 
 def join_lessons(first: Lesson, second: Lesson) -> Lesson:
-    """Return the trials of two lessons of the same pair of spaces side by side."""
+    """Return the trials of two lessons of the same space pair side by side."""
     num_steps = max(len(first.is_valid), len(second.is_valid))
     lessons = (first, second)
     if any(lesson.inputs.allowed is not None for lesson in lessons):

@@ -27,7 +27,7 @@ class PastTrials(StoredSteps):
     """B trials that were played in the past, [T, B].
 
     Attributes:
-        spaces: the pair of spaces.
+        spaces: the space pair.
         episodes_per_trial: E, the same for all trials.
         decisions: [T, B, F] parameters of the action distributions with which the trials were played.
     """
@@ -52,7 +52,7 @@ def past_trials(records: Sequence[TrialRecord], spaces: SpacePair, *, device: to
 
     Args:
         records: trials of equally many episodes, each stored with its action distributions.
-        spaces: the pair of spaces in which they were played.
+        spaces: the space pair in which they were played.
         device: device of the tensors.
     """
     steps = join_tensors(lambda parts: pad_sequence(list(parts)), [steps_of_trial(record) for record in records])

@@ -28,7 +28,7 @@ class Reservoir:
     """The trials of a family that are rehearsed.
 
     Attributes:
-        spaces: the family's pair of spaces.
+        spaces: the family's space pair.
         trials: by slot, the oldest first.
         retention: which trials are kept.
         teacher: the policy to which the family is held (:mod:`agent.learners.rl2.rehearsal.teachers`); None if it is

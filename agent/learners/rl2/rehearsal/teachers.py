@@ -27,18 +27,18 @@ PAIRS, IMAGES = "pairs.", "images."
 
 
 def teacher_of(policy: RL2Policy, spaces: SpacePair) -> dict[str, Tensor]:
-    """Return copies of a policy's parameters and scales, without those of other pairs of spaces."""
+    """Return copies of a policy's parameters and scales, without those of other space pairs."""
     return {name: tensor.detach().clone() for name, tensor in for_spaces(policy.state_dict(), spaces).items()}
 
 
 def for_spaces(tensors: Mapping[str, Tensor], spaces: SpacePair) -> dict[str, Tensor]:
-    """Return a policy's parameters and scales without those of other pairs of spaces."""
+    """Return a policy's parameters and scales without those of other space pairs."""
     own = f"{PAIRS}{spaces.key}."
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(PAIRS) or name.startswith(own)}
 
 
 def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) -> bool:
-    """Return whether a teacher has all parameters of a pair of spaces, in the shapes of a policy."""
+    """Return whether a teacher has all parameters of a space pair, in the shapes of a policy."""
     own, teacher = policy.state_dict(), with_own_cores(teacher)
     shapes = {name: tensor.shape for name, tensor in own.items()}
     if not covers(teacher, spaces) or any(shapes.get(name) != tensor.shape for name, tensor in teacher.items()):
@@ -47,7 +47,7 @@ def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) ->
 
 
 def _may_be_missing(name: str, spaces: SpacePair) -> bool:
-    """Return whether a policy can act in a pair of spaces without a parameter."""
+    """Return whether a policy can act in a space pair without a parameter."""
     return is_added_parameter(name) or (name.startswith(IMAGES) and not spaces.observation.images)
 
 

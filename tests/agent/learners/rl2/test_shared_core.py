@@ -1,4 +1,4 @@
-"""Checkpoints, versions and teachers of learnd 0.1.0, in which all pairs of spaces shared one core, open."""
+"""Checkpoints, versions and teachers of learnd 0.1.0, in which all space pairs shared one core, open."""
 
 from __future__ import annotations
 

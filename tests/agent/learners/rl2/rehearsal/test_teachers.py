@@ -45,7 +45,7 @@ def test_a_teacher_decides_as_the_policy_did_when_it_played() -> None:
     assert torch.allclose(again.decisions[valid], past.decisions[valid], atol=5e-3)  # stored as float16
 
 
-def test_a_teacher_has_the_parameters_of_its_pair_of_spaces_alone() -> None:
+def test_a_teacher_has_the_parameters_of_its_space_pair_alone() -> None:
     learner: RL2Learner = learner_for(VECTOR)
     learner.add_family("indexed", DISCRETE)
     teacher = teacher_of(learner.policy, VECTOR)
