@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from dataclasses import MISSING, fields
 
 import pytest
 
@@ -13,6 +15,7 @@ from memory.records import (
     FamilyTotals,
     JobKind,
     JobOutcome,
+    PrunePolicy,
     PruneReport,
 )
 from memory.store import Store
@@ -28,6 +31,7 @@ from tests.memory.making import (
     prune_only,
     publish_next,
 )
+from tests.repository import ROOT
 
 
 def fill(store: Store, *families: str, steps: int = 5, trials: int = 4) -> None:
@@ -369,3 +373,11 @@ def test_prune_tells_how_far_it_is(store: Store) -> None:
         progress=lambda what, count: told.append((what, count)),
     )
     assert ("trials", 20) in told
+
+
+def test_the_page_on_the_store_lists_every_limit_with_its_value() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "docs" / "store.md").read_text(), re.MULTILINE)
+    listed = {name: text for name, text in rows if name in {field.name for field in fields(PrunePolicy)}}
+    assert listed.keys() == {field.name for field in fields(PrunePolicy)}
+    for field in fields(PrunePolicy):
+        assert field.default is MISSING or listed[field.name] == f"{field.default:,.0f}"
