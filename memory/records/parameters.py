@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 class InitializationState(StrEnum):
-    """A state of an initialization."""
+    """A state of a version or of a rejected candidate."""
 
     PUBLISHED = "published"
     REJECTED = "rejected"

@@ -134,7 +134,7 @@ class Trend(Values):
 
     name: str
     metric: CurveMetric
-    """`eval_score`; `eval_return` of a family without a scale."""
+    """`eval_score`; `eval_return` of a family without a reference."""
     at: list[float]
     values: list[float]
 
@@ -164,7 +164,7 @@ class Curves(Values):
 
     name: str
     metric: CurveMetric
-    """The metric of the points; `eval_return` in place of `eval_score` for a family without a scale."""
+    """The metric of the points; `eval_return` in place of `eval_score` for a family without a reference."""
     points: list[Point]
     """All points, by label, oldest first."""
     first_episodes: list[Point]
