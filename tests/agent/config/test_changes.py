@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from agent.config.changes import DAEMON_ONLY, NEEDS_RESTART, change_between
 from agent.config.settings import Settings, setting_fields
+from tests.repository import ROOT
 
 
 def test_equal_settings_change_nothing() -> None:
@@ -52,6 +55,18 @@ def test_a_new_trainer_is_needed_only_for_what_it_uses(
 
 def test_every_listed_key_is_a_setting() -> None:
     assert {key for key, _ in setting_fields()} >= DAEMON_ONLY >= NEEDS_RESTART
+
+
+@pytest.mark.parametrize(
+    ("effect", "keys"),
+    [("change within a second", DAEMON_ONLY - NEEDS_RESTART), ("need a restart of the service", NEEDS_RESTART)],
+)
+def test_the_manual_says_what_a_reload_does_with_each_setting(effect: str, keys: frozenset[str]) -> None:
+    manual = (ROOT / "docs" / "operating.md").read_text()
+    (row,) = (line for line in manual.splitlines() if line.startswith("|") and f"| {effect}" in line)
+    patterns = re.findall(r"`(\S+)`", row.split("|")[1])
+    named = {key for key, _ in setting_fields() if any(fnmatch(key, pattern) for pattern in patterns)}
+    assert named == keys
 
 
 @pytest.mark.parametrize("values", [{"token_file": "/etc/learnd/token"}, {"protect_metrics": True}])
