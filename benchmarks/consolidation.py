@@ -39,7 +39,8 @@ from rich.progress import Progress
 
 from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, Scale, held_out_returns
-from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
+from agent.learners.rl2.policy import RL2Policy
 from agent.learners.state import as_tensors
 from agent.trainer.families import spaces_of
 from agent.trainer.jobs.consolidate import consolidate

@@ -31,6 +31,7 @@ class Config:
     scorer_size: int = 32
     look_ahead_discounts: tuple[float, ...] = (0.5, 0.8, 0.95)
     transition_prior: float = 1.0  # c, pseudo-count of a transition not seen yet
+    known_ways: tuple[float, float, float] = (0.95, 0.0, -2.0)  # one more plan: γ, c, and the bound of an advantage
     clip: float = 0.2  # ε of PPO
     num_epochs: int = 2
     minibatch_steps: int = 1536  # wanted in a minibatch of whole trials
@@ -73,8 +74,7 @@ class Bandits:
         """Pull one arm of each."""
         payoff = self._arms.gather(1, action[:, None])[:, 0]
         reward = (torch.rand(self.num_trials, generator=self._generator) < payoff).float()
-        start = torch.zeros_like(action)
-        return Step(start, reward, start == 0, start > 0, start)
+        return Step(start := torch.zeros_like(action), reward, start == 0, start > 0, start)
 
 
 class TabularMdps:
@@ -120,8 +120,9 @@ class InTrialMemory:
 
     def __init__(self, config: Config, tasks: Tasks, num_episodes: int) -> None:
         shape = (tasks.num_trials, tasks.num_observations, tasks.num_actions)
-        self._num_episodes, self._prior = num_episodes, config.transition_prior
-        self._rows, self._discounts = torch.arange(tasks.num_trials), torch.tensor(config.look_ahead_discounts)
+        self._num_episodes, self._rows = num_episodes, torch.arange(tasks.num_trials)
+        plans = [(discount, config.transition_prior, -torch.inf) for discount in config.look_ahead_discounts]
+        self._discounts, self._prior, self._most_behind = torch.tensor([*plans, config.known_ways]).unbind(1)
         self._visits, self._rewards, self._squares = torch.zeros(3, *shape)  # n, Σr, Σr²
         self._moves = torch.zeros(*shape, tasks.num_observations)  # n(s, a, s')
         self._q = torch.zeros(*shape, len(self._discounts))
@@ -134,7 +135,7 @@ class InTrialMemory:
         if self._visits.shape[1] == 1:
             return torch.cat([gave, self._left_to_find_out(n, rewards, self._squares[at], episode)], -1)
         v = q.amax(1, keepdim=True)
-        return torch.cat([gave, q - v, ((1 - self._discounts) * v).expand_as(q)], -1)
+        return torch.cat([gave, (q - v).maximum(self._most_behind), ((1 - self._discounts) * v).expand_as(q)], -1)
 
     def _left_to_find_out(self, n: Tensor, rewards: Tensor, squares: Tensor, episode: Tensor) -> Tensor:
         """Return what an index needs beyond the mean (cf. Lattimore 2016, arXiv:1511.06014, on Gittins' index).
@@ -157,20 +158,21 @@ class InTrialMemory:
     def write(self, observation: Tensor, action: Tensor, reward: Tensor, step: Step, active: Tensor) -> None:
         """Add one step of every active trial, and do one sweep of value iteration over the mean model.
 
-        Q(s,a) = (Σr + r̄) / (n + 1) + γ (Σ_s' n(s,a,s') V(s') + c v̄) / (n + c),  V(s) = max_a Q(s,a)
-        with r̄ the trial's mean reward and v̄ the mean of V over where its steps led. A trial's sweeps add up.
+        Q(s,a) = (Σr + c r̄ + γ (Σ_s' n(s,a,s') V(s') + c v̄)) / (n + c),  V(s) = max_a Q(s,a)
+        with r̄ the trial's mean reward and v̄ the mean of V over where its steps led. A trial's sweeps add up. Over
+        known ways, c is 0, and an untried action gives min(r̄, 0) for ever.
         """
         at = (self._rows, observation, action)
-        self._visits[at] += active.float()
-        self._rewards[at] += active * reward
-        self._squares[at] += active * reward.square()
+        for sums, value in ((self._visits, 1.0), (self._rewards, reward), (self._squares, reward.square())):
+            sums[at] += active * value
         self._moves[*at, step.final_observation] += (active & ~step.terminated).float()
         n, rewards, arrivals = self._visits[..., None], self._rewards[..., None], self._moves.sum((1, 2))
         v = self._q.amax(2)
         mean_reward = rewards.sum((1, 2), keepdim=True) / n.sum((1, 2), keepdim=True).clamp(min=1)
         mean_v = torch.einsum("bs,bsg->bg", arrivals, v) / arrivals.sum(1, keepdim=True).clamp(min=1)
         followed = torch.einsum("bskt,btg->bskg", self._moves, v) + self._prior * mean_v[:, None, None]
-        self._q = (rewards + mean_reward) / (n + 1) + self._discounts * followed / (n + self._prior)
+        q = (rewards + self._prior * mean_reward + self._discounts * followed) / (n + self._prior)
+        self._q = q.where(n + self._prior > 0, mean_reward.clamp(max=0) / (1 - self._discounts))
 
 
 class Agent(nn.Module):
@@ -185,7 +187,7 @@ class Agent(nn.Module):
     def __init__(self, config: Config, tasks: Tasks) -> None:
         super().__init__()
         h, p = config.hidden_size, config.scorer_size
-        num_features = 3 + (2 * len(config.look_ahead_discounts) if tasks.num_observations > 1 else 5)
+        num_features = 3 + (2 + 2 * len(config.look_ahead_discounts) if tasks.num_observations > 1 else 5)
         self.encode_observation = nn.Embedding(tasks.num_observations, h)
         self.encode_action = nn.Embedding(tasks.num_actions, h)
         self.encode_context, self.encode_pooled = nn.Linear(9, h), nn.Linear(2 * p, h)
@@ -284,8 +286,8 @@ def play(agent: Agent, tasks: Tasks, *, num_episodes: int, choose: Callable[[Ten
         log_prob = logits.log_softmax(-1).gather(-1, action[:, None])[:, 0]
         step = tasks.step(action)
         memory.write(observation, action, agent.scale(step.reward), step, active)
-        reward, terminated, truncated = step.reward, never, never
-        has_begun, episode_step = torch.ones_like(has_begun), episode_step + 1
+        reward, terminated, truncated, episode_step = step.reward, never, never, episode_step + 1
+        has_begun = torch.ones_like(has_begun)
         # The value of a cut episode's true last observation, as if the episode went on.
         final_value = decide(step.final_observation)[2] if step.truncated.any() else torch.zeros_like(value)
         steps.append((*inputs, action, log_prob, value, final_value, reward, step.truncated, active))
@@ -321,8 +323,8 @@ def make_optimizer(agent: Agent) -> Adam:
     """Return Adam with two groups: the recurrent core, and the rest."""
     core = [*agent.core.parameters(), *agent.core_norm.parameters()]
     rest = [parameter for name, parameter in agent.named_parameters() if not name.startswith("core")]
-    groups = [{"params": core, "scale": agent.config.core_learning_rate_scale}, {"params": rest, "scale": 1.0}]
-    return Adam(groups, eps=1e-5)
+    scale = agent.config.core_learning_rate_scale
+    return Adam([{"params": core, "scale": scale}, {"params": rest, "scale": 1.0}], eps=1e-5)
 
 
 def update(agent: Agent, optimizer: Adam, trials: Trials, *, time_left: float, generator: Generator) -> float:
@@ -347,11 +349,9 @@ def update(agent: Agent, optimizer: Adam, trials: Trials, *, time_left: float, g
         group["lr"] = config.learning_rate * (0.1 + 0.9 * time_left) * group["scale"]
     for rows in (rows for _ in range(config.num_epochs) for rows in minibatches(lengths, config, generator)):
         part = slice(int(lengths[rows].max())), rows
-        hidden = torch.zeros(1, len(rows), config.hidden_size)
-        logits, value, _ = agent([values[part] for values in trials[:4]], hidden)
+        logits, value, _ = agent([values[part] for values in trials[:4]], torch.zeros(1, len(rows), config.hidden_size))
         log_probs = logits.log_softmax(-1)
-        log_prob = log_probs.gather(-1, trials.action[part][..., None])[..., 0]
-        ratio = (log_prob - trials.log_prob[part]).exp()
+        ratio = (log_probs.gather(-1, trials.action[part][..., None])[..., 0] - trials.log_prob[part]).exp()
         clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
         gain = torch.minimum(ratio * advantage[part], clipped * advantage[part])[is_valid[part]].mean()
         error = (value - target[part])[is_valid[part]].square().mean() / 2

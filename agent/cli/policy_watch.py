@@ -219,7 +219,7 @@ def _policy(store: Store, version: Initialization, family: Family) -> ActingPoli
         CommandError: the family has no policy that acts, or the version does not know its spaces.
         RemovedSettingError: the policy cannot act, because it learned with a setting that was removed.
     """
-    from agent.learners.rl2.policy import policy_from_initialization
+    from agent.learners.rl2.parameters import policy_from_initialization
     from agent.learners.rl2.removed_settings import stored_config
     from agent.learners.state import as_tensors
     from agent.policies.recurrent_acting import RecurrentPolicy

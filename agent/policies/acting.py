@@ -28,7 +28,7 @@ from torch import Tensor
 
 from agent.learners.factory import POLICY_LEARNERS, restore_policy_learner
 from agent.learners.registry import RL2
-from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
 from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
 from agent.policies.gradient_acting import GradientPolicy
 from agent.policies.recurrent_acting import RecurrentPolicy

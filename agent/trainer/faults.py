@@ -16,7 +16,7 @@ import torch
 
 from agent.config.worker_settings import WorkersSettings
 from agent.errors import ChannelError
-from agent.learners.rl2.policy import IncompatibleParametersError
+from agent.learners.rl2.parameters import IncompatibleParametersError
 from agent.output.error_text import short_error
 from agent.trainer.channel import ChannelClosedError
 from agent.trainer.checkpoint_damage import IncompatibleCheckpointError

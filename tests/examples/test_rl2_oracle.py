@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agent.learners.rl2.advantages import trial_advantages
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.in_trial_memory.table import TRANSITION_PRIOR
+from agent.learners.rl2.in_trial_memory.table import KNOWN_WAYS_DISCOUNT, MAX_BEHIND, TRANSITION_PRIOR
 from agent.learners.rl2.learner import CLIP, SCALE_RATE, VALUE_COEFFICIENT, RL2Learner
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch
@@ -244,6 +244,7 @@ def test_the_examples_settings_are_the_engines_defaults() -> None:
     engine = RL2Config()
     constants = {
         "transition_prior": TRANSITION_PRIOR,
+        "known_ways": (KNOWN_WAYS_DISCOUNT, 0.0, -MAX_BEHIND),
         "clip": CLIP,
         "value_coefficient": VALUE_COEFFICIENT,
         "scale_rate": SCALE_RATE,
@@ -271,6 +272,9 @@ def test_a_second_update_goes_on_from_the_same_scales_and_moments(family: str) -
     [
         ("read", "mdps", {"transition_prior": 1.05}),
         ("read", "mdps", {"look_ahead_discounts": (0.5, 0.8, 0.94)}),
+        ("read", "mdps", {"known_ways": (0.94, 0.0, -2.0)}),
+        ("read", "mdps", {"known_ways": (0.95, 0.1, -2.0)}),
+        ("read", "mdps", {"known_ways": (0.95, 0.0, -1.9)}),
         ("update", "mdps", {"clip": 0.15}),
         ("update", "mdps", {"num_epochs": 1}),
         ("update", "mdps", {"minibatch_steps": 288}),

@@ -30,7 +30,8 @@ from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.optimizer import ScaledAdam
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
-from agent.learners.rl2.policy import RL2Policy, with_added_parameters, with_own_cores
+from agent.learners.rl2.parameters import in_present_form, with_added_parameters
+from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.targets import update_targets
 from agent.learners.rl2.trials import TrialBatch
 from agent.learners.rl2.warm_start import WarmStart, add_spaces, possible_starts, with_spaces
@@ -308,7 +309,8 @@ class RL2Learner:
     def load_initialization(self, tensors: Mapping[str, Tensor]) -> None:
         """Load published parameters for the space pairs they cover, and reset the optimiser's state."""
         own = self.policy.state_dict()
-        self.policy.load_state_dict({**own, **{name: t for name, t in with_own_cores(tensors).items() if name in own}})
+        found = in_present_form(self.policy, tensors)
+        self.policy.load_state_dict({**own, **{name: tensor for name, tensor in found.items() if name in own}})
         for parameter in self.policy.parameters():
             self._optimizer.forget_moments(parameter)
 
@@ -350,7 +352,8 @@ class RL2Learner:
             learner._families[family["name"]] = progress
         learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
-        of_policy = with_own_cores(starting_with("optimizer/policy.", tensors), keys=learner.policy.pairs)
+        moments_of_policy = starting_with("optimizer/policy.", tensors)
+        of_policy = in_present_form(learner.policy, moments_of_policy, keys=learner.policy.pairs)
         saved = {f"policy.{name}": moment for name, moment in of_policy.items()}
         saved |= {f"critics.{name}": moment for name, moment in starting_with("optimizer/critics.", tensors).items()}
         for name, parameter in learner._named_parameters():

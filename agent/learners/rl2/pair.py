@@ -55,10 +55,13 @@ CHANGE_SCALE = 4.0
 ENCODE_CHANGE = "encode_change"
 """Name of the weights of changes by action; they begin at 0."""
 
+EMBED_READ = "embed_read"
+"""Name of the layer that takes in the reads of the in-trial memory."""
+
 CORE = frozenset({"core", "core_norm", "recall"})
 """Names of the recurrent core, its normalisation and the gate of what is reinstated."""
 
-SIZE_FREE = CORE | {"encode_context", "embed_read", "encode_pooled", "score_read", "score_context", "score"}
+SIZE_FREE = CORE | {"encode_context", EMBED_READ, "encode_pooled", "score_read", "score_context", "score"}
 """Names of the parts that depend on no number of actions, observations or inputs: they fit every size."""
 
 

@@ -12,7 +12,6 @@ slots, C slots of choices, F features of a read, X core input, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -27,7 +26,7 @@ from agent.learners.rl2.in_trial_memory.protocol import empty_memory
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials
 from agent.learners.rl2.in_trial_memory.similarity import read_trials
 from agent.learners.rl2.packing import Stretches
-from agent.learners.rl2.pair import CORE, ENCODE_CHANGE, PairModule
+from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.policy_state import PairConstants, PolicyInput, PolicyState, episodes_left
 from agent.learners.rl2.reinstatement import Reinstated
 from envs.spaces import SpacePair
@@ -46,10 +45,6 @@ class PolicyOutput:
     distribution: ActionDistribution
     hidden: Tensor
     features: Tensor
-
-
-class IncompatibleParametersError(ValueError):
-    """An error: published parameters have other shapes than a policy of this learnd version or of these settings."""
 
 
 class RL2Policy(nn.Module):
@@ -322,75 +317,3 @@ def _output(pair: PairModule, inputs: PolicyInput, encoded: Tensor, hidden: Tens
         hidden=hidden,
         features=features,
     )
-
-
-def covers(tensors: Mapping[str, Tensor], pair: SpacePair) -> bool:
-    """Return whether published parameters have those of a space pair, so that a policy can act in it."""
-    return any(name.startswith(f"pairs.{pair.key}.") for name in tensors)
-
-
-def is_added_parameter(name: str) -> bool:
-    """Return whether a parameter is one that learnd 0.1.0 did not write, so that it may be missing."""
-    return ".recall." in name or name.endswith(ENCODE_CHANGE)
-
-
-def with_own_cores(tensors: Mapping[str, Tensor], *, keys: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Return a policy's tensors with a core in each space pair.
-
-    The pairs of learnd 0.1.0 shared one core.
-
-    Args:
-        tensors: the policy's tensors, or others that have the names of its parameters at the start of theirs.
-        keys: the keys of the pairs; None takes those of which there is any tensor.
-    """
-    shared = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in CORE}
-    rest = {name: tensor for name, tensor in tensors.items() if name not in shared}
-    if keys is None:
-        keys = {name.split(".")[1] for name in rest if name.startswith("pairs.")}
-    return rest | {f"pairs.{key}.{name}": tensor for key in keys for name, tensor in shared.items()}
-
-
-def with_added_parameters(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a policy's tensors with the new parameters that learnd 0.1.0 did not write.
-
-    They are those of the recall gates and the weights of changes by action; a policy acts as before with them.
-    """
-    new = {name: tensor for name, tensor in policy.state_dict().items() if is_added_parameter(name)}
-    return new | with_own_cores(tensors)
-
-
-def policy_from_initialization(
-    config: RL2Config,
-    tensors: Mapping[str, Tensor],
-    spaces: Sequence[SpacePair],
-    *,
-    device: torch.device | str = "cpu",
-) -> RL2Policy:
-    """Create a policy that acts with published parameters.
-
-    Pairs of spaces that the parameters do not cover are left out; see :meth:`RL2Policy.knows`.
-
-    Args:
-        config: the settings with which the parameters were learned.
-        tensors: the result of :meth:`agent.learners.rl2.learner.RL2Learner.initialization`.
-        spaces: the pairs in which the policy may have to act.
-        device: device of the policy.
-
-    Raises:
-        IncompatibleParametersError: the parameters do not fit the settings.
-    """
-    generator = torch.Generator().manual_seed(0)
-    policy = RL2Policy(config, device=device)
-    for pair in spaces:
-        if covers(tensors, pair):
-            policy.add_pair(pair, generator=generator)
-    wanted = policy.state_dict()
-    found = with_added_parameters(policy, tensors)
-    try:
-        policy.load_state_dict({name: tensor for name, tensor in found.items() if name in wanted})
-    except RuntimeError as error:
-        raise IncompatibleParametersError(
-            f"making a policy of published parameters: they do not fit; another version of learnd wrote them, or "
-            f"settings under [rl2] changed since: {error}"
-        ) from error
-    return policy

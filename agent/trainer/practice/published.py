@@ -13,7 +13,8 @@ from agent.learners.evaluation.trials import EVALUATION_TASKS, HeldOutReturns, h
 from agent.learners.factory import restore
 from agent.learners.family_parts import part_of
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.policy import RL2Policy, policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
+from agent.learners.rl2.policy import RL2Policy
 from agent.trainer.families import is_tensor_native, learner_name, spaces_of
 from agent.trainer.practice.few_shot_candidates import described_in
 from envs.limits import WorkerLimits

@@ -15,7 +15,8 @@ from torch import Tensor
 from agent.config.settings import Settings
 from agent.learners.evaluation.trials import EVALUATION_TASKS, GATE_TASKS, HeldOutReturns
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.policy import RL2Policy, covers, policy_from_initialization
+from agent.learners.rl2.parameters import covers, policy_from_initialization
+from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.recurring_training import RecurringTraining
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
 from agent.learners.rl2.rehearsal.taking_over import take_over

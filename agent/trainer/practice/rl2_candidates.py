@@ -12,7 +12,7 @@ from agent.learners.config_json import ConfigValueError
 from agent.learners.evaluation.trials import HeldOutReturns
 from agent.learners.family_parts import without_parts
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.policy import IncompatibleParametersError
+from agent.learners.rl2.parameters import IncompatibleParametersError
 from agent.learners.rl2.removed_settings import RemovedSettingError, stored_config
 from agent.trainer.gate import KnownReturn, Part, StoredTrialsLoss, Yardstick, compare, yardstick_of
 from agent.trainer.known_returns import stored_return

@@ -24,6 +24,12 @@ MAX_RELATIVE = 20.0
 TRANSITION_PRIOR = 1.0
 """c, the pseudo-count of a transition that was not observed: it counts as one. No measurement used another value."""
 
+KNOWN_WAYS_DISCOUNT = 0.95
+"""γ of the plan over known ways."""
+
+MAX_BEHIND = 2.0
+"""Bound of an action's advantage in the plan over known ways, in which an untried action may be 1/(1 - γ) behind."""
+
 MANY_OBSERVATIONS = 65
 """From this number on, a plan's product is computed transposed: three times as fast on a CPU for 100 observations and 5
 actions. Smaller products gain little, and keep the last bits that earlier versions computed."""
@@ -57,12 +63,17 @@ class TableMemory:
     with r̄ the trial's mean reward, v̄ the mean of V over the states that its steps led to, and c the prior
     pseudo-count. The sweeps of successive steps accumulate, so values propagate further with every step.
 
+    In these plans a way that was gone once loses half of its value with every step, and an untried action is as good as
+    the usual state. They do not lead back to a distant reward. So there is one more plan, over *known ways*, without
+    any prior: R̂ and the transitions are means of what was observed, and an untried action counts as min(r̄, 0) for ever,
+    min(r̄, 0) / (1 - γ). Its advantage is bounded.
+
     Args:
         num_trials: B.
         num_observations: S.
         action: the action space, discrete or multi-discrete.
         episodes_per_trial: E.
-        discounts: γ of each look-ahead; empty for a memory that does not plan.
+        discounts: γ of each plan with a prior; empty for a memory that does not plan.
         prior: c.
         device: device of the tensors.
     """
@@ -94,22 +105,27 @@ class TableMemory:
         self._num_episodes = torch.zeros(num_trials, 1, device=device)
         self._earlier_episodes: Tensor | None = None
         """[B, 1] the episodes of earlier trials (:meth:`begin_again`); None for none."""
-        self._prior = prior
+        num_plans, self._prior = _num_plans(len(discounts)), prior
         # Filled on the device: the start of a trial copies nothing from the host, so that it can be captured in a CUDA
         # graph.
-        self._discounts = torch.empty(len(discounts), device=device)
+        self._discounts = torch.empty(num_plans, device=device)
         for index, discount in enumerate(discounts):
             self._discounts[index].fill_(discount)
         if discounts:
+            self._discounts[-1].fill_(KNOWN_WAYS_DISCOUNT)
+            self._priors = torch.full((num_plans,), prior, device=device)
+            self._priors[-1].fill_(0.0)
+            self._most_behind = torch.full((num_plans,), -torch.inf, device=device)
+            self._most_behind[-1].fill_(-MAX_BEHIND)
             shape = (num_trials, num_observations)
             self._moves = torch.zeros(num_trials, num_observations * self._num_slots, num_observations, device=device)
             self._arrivals = torch.zeros(*shape, device=device)
-            self._values = torch.zeros(*shape, len(discounts), device=device)
-            self._action_values = torch.zeros(rows, self._num_slots, len(discounts), device=device)
+            self._values = torch.zeros(*shape, num_plans, device=device)
+            self._action_values = torch.zeros(rows, self._num_slots, num_plans, device=device)
             self._num_moves = torch.zeros(num_trials, 1, 1, device=device)
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """Return statistics of each slot, then exploration features or each look-ahead's advantage and value."""
+        """Return statistics of each slot, then exploration features or each plan's advantage and value."""
         rows = self._first_row + observation[:, 0].long()
         sums = self._sums.index_select(0, rows)
         num_tried, rewards, _squares = sums.unbind(-1)
@@ -120,12 +136,12 @@ class TableMemory:
         values = self._action_values.index_select(0, rows)
         best = values.amax(1, keepdim=True)
         reached = (best * (1.0 - self._discounts)).expand_as(values)
-        return torch.cat([statistics, values - best, reached], dim=-1)
+        return torch.cat([statistics, torch.maximum(values - best, self._most_behind), reached], dim=-1)
 
     @staticmethod
     def num_features(num_discounts: int) -> int:
         """Return F of a memory that plans at this many discounts."""
-        return 3 + (2 * num_discounts or 5)
+        return 3 + (2 * _num_plans(num_discounts) or 5)
 
     def _to_find_out(self, sums: Float[Tensor, "B K 3"], rows: Shaped[Tensor, " B"]) -> Float[Tensor, "B K 5"]:
         """Return the five features of a memory that does not plan (see the class docstring)."""
@@ -218,11 +234,11 @@ class TableMemory:
         """Return the number of finished episodes of the present trials."""
         return self._num_episodes if self._earlier_episodes is None else self._num_episodes - self._earlier_episodes
 
-    def _followed(self) -> Float[Tensor, "B SK G"]:
+    def _followed(self, values: Float[Tensor, "B S G"]) -> Float[Tensor, "B SK G"]:
         """Return Σ_s' n(s,a,s') V(s')."""
         if self._num_observations < MANY_OBSERVATIONS:
-            return torch.bmm(self._moves, self._values)
-        transposed = torch.bmm(self._values.transpose(1, 2).contiguous(), self._moves.transpose(1, 2))
+            return torch.bmm(self._moves, values)
+        transposed = torch.bmm(values.transpose(1, 2).contiguous(), self._moves.transpose(1, 2))
         return transposed.transpose(1, 2).contiguous()
 
     def _plan(self) -> None:
@@ -231,12 +247,28 @@ class TableMemory:
         shape = (num_trials, num_observations, self._num_slots)
         visits, rewards = (sums.view(shape) for sums in self._sums[..., :2].unbind(-1))
         mean_reward = rewards.sum((1, 2), keepdim=True) / visits.sum((1, 2), keepdim=True).clamp(min=1.0)
-        mean_value = torch.bmm(self._arrivals.unsqueeze(1), self._values) / self._num_moves.clamp(min=1.0)
-        followed = self._followed().view(*shape, -1).add_(mean_value.unsqueeze(1) * self._prior)
-        followed.mul_(self._discounts / (visits + self._prior).unsqueeze(-1))
-        self._action_values = followed.add_(((rewards + mean_reward) / (visits + 1.0)).unsqueeze(-1))
+        values = self._values * self._discounts
+        mean_value = torch.bmm(self._arrivals.unsqueeze(1), values) / self._num_moves.clamp(min=1.0)
+        followed = self._followed(values).view(*shape, -1).add_(mean_value.unsqueeze(1) * self._priors)
+        known = visits.clamp(min=1.0).reciprocal_()
+        untried = (visits == 0.0) * (mean_reward.clamp(max=0.0) / (1.0 - KNOWN_WAYS_DISCOUNT))
+        self._action_values = torch.addcmul(
+            self._by_plan((rewards + mean_reward) / (visits + 1.0), torch.addcmul(untried, rewards, known)),
+            self._by_plan((visits + self._prior).reciprocal_(), known),
+            followed,
+        )
         self._values = self._action_values.amax(2)
         self._action_values = self._action_values.view(-1, self._num_slots, len(self._discounts))
+
+    def _by_plan(self, with_prior: Float[Tensor, "B S K"], known: Float[Tensor, "B S K"]) -> Float[Tensor, "B S K G"]:
+        """Return what the plans with a prior have in common, and what the one over known ways has, by plan."""
+        with_prior = with_prior.unsqueeze(-1).expand(*with_prior.shape, len(self._discounts) - 1)
+        return torch.cat([with_prior, known.unsqueeze(-1)], dim=-1)
+
+
+def _num_plans(num_discounts: int) -> int:
+    """Return G, the number of plans: one for each discount, and the one over known ways."""
+    return num_discounts + 1 if num_discounts else 0
 
 
 def _beside_leader(mean: Float[Tensor, "B K"], reach: Float[Tensor, "B K"]) -> Float[Tensor, "B K 2"]:

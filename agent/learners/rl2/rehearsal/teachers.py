@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from agent.learners.rl2.config import RL2Config
-from agent.learners.rl2.policy import RL2Policy, covers, is_added_parameter, policy_from_initialization, with_own_cores
+from agent.learners.rl2.parameters import covers, in_present_form, is_added_parameter, policy_from_initialization
+from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.rehearsal.past_trials import PastTrials
 from agent.learners.rl2.rehearsal.replay import replayed_inputs
 from envs.spaces import SpacePair
@@ -39,7 +40,7 @@ def for_spaces(tensors: Mapping[str, Tensor], spaces: SpacePair) -> dict[str, Te
 
 def fits(teacher: Mapping[str, Tensor], policy: RL2Policy, spaces: SpacePair) -> bool:
     """Return whether a teacher has all parameters of a space pair, in the shapes of a policy."""
-    own, teacher = policy.state_dict(), with_own_cores(teacher)
+    own, teacher = policy.state_dict(), in_present_form(policy, teacher)
     shapes = {name: tensor.shape for name, tensor in own.items()}
     if not covers(teacher, spaces) or any(shapes.get(name) != tensor.shape for name, tensor in teacher.items()):
         return False

@@ -28,7 +28,7 @@ from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.cuda_graphs import NUM_EAGER_RUNS, CapturedRollout, CaptureSpace
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.minibatch import Minibatch
-from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
 from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
 from agent.learners.rl2.rollout import Rollout, collect_trials
 from agent.learners.rl2.training import RecordedTraining

@@ -8,7 +8,7 @@ from torch import nn
 
 from agent.learners.rl2 import image_encoder
 from agent.learners.rl2.image_encoder import NUM_FEATURES, ImageEncoder, entry, entry_stride
-from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
 from agent.learners.rl2.trials import to_records
 from envs.spaces import ImageShape, ObservationKind, ObservationSpec, SpacePair
 from memory.files.episode_codec import pack_episode, unpack_episode

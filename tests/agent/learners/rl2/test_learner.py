@@ -12,7 +12,7 @@ from agent.learners.rl2.advantages import about_usual
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.minibatch import Minibatch, draw_minibatches
-from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
 from agent.learners.rl2.rollout import collect_trials
 from agent.learners.rl2.trials import TrialBatch, num_env_steps, trial_returns
 from envs.family import FamilySource, FamilySpec, Split

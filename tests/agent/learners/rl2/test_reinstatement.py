@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.policy import policy_from_initialization
+from agent.learners.rl2.parameters import policy_from_initialization
 from agent.learners.rl2.recalled_trials import reinstate
 from agent.learners.rl2.reinstatement import NUM_RECALL, Reinstated, recall_features
 from agent.learners.rl2.rollout import Rollout, play_out

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agent.learners.rl2.policy import IncompatibleParametersError
+from agent.learners.rl2.parameters import IncompatibleParametersError
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.version_scores import score_version
 from memory.folder import DataFolder

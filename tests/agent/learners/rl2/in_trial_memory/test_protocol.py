@@ -102,7 +102,37 @@ def test_planning_on_a_known_chain_reaches_the_values_of_value_iteration() -> No
         write(memory, [0], 1, 0.0, [0])
         write(memory, [1], 1, -4.0, [1])
     # V(0) = 1 + V(1)/2 and V(1) = 2 + V(0)/2, so V(0) = 8/3; it is read as (1 - γ) V.
-    assert abs(float(read(memory, [0])[0, 4]) - 0.5 * 8 / 3) < 0.01
+    assert abs(float(read(memory, [0])[0, 5]) - 0.5 * 8 / 3) < 0.01
+
+
+KNOWN_ADVANTAGE, KNOWN_VALUE = 4, 6
+"""Places of the plan over known ways in a read of a memory with one discount."""
+
+
+def test_a_way_that_was_gone_once_leads_back_to_a_distant_reward() -> None:
+    memory = TableMemory(1, 8, DISCRETE.action, discounts=(0.95,))
+    for cell in range(6):
+        write(memory, [cell], 1, 0.0, [cell + 1])
+    for _ in range(40):
+        write(memory, [6], 2, 1.0, [6])
+    first = read(memory, [0])
+    # 40 sweeps at the goal: V(6) = (1 - γ^40) / (1 - γ), less the sweeps that the way back takes.
+    value = 0.95**6 * (1 - 0.95**34) / 0.05
+    assert abs(float(first[0, KNOWN_VALUE]) - 0.05 * value) < 1e-4
+    assert first[:, KNOWN_ADVANTAGE].tolist() == [-2.0, 0.0, -2.0]  # untried actions are worth 0, and bounded
+    with_prior = first[:, 3]
+    assert float(with_prior[1]) < float(with_prior[0])  # with a prior, the untried actions look better
+
+
+def test_untried_actions_are_no_better_than_a_known_way_that_costs() -> None:
+    memory = TableMemory(1, 8, DISCRETE.action, discounts=(0.95,))
+    for _ in range(3):
+        for cell in range(5):
+            write(memory, [cell], 1, -1.0, [cell + 1], terminated=cell == 4)
+    first = read(memory, [0])
+    assert abs(float(first[0, KNOWN_VALUE]) + 1 - 0.95**5) < 1e-5
+    assert first[:, KNOWN_ADVANTAGE].tolist() == [-2.0, 0.0, -2.0]
+    torch.testing.assert_close(read(memory, [7])[:, KNOWN_VALUE], torch.full((3,), -1.0))  # unknown: -1 for ever
 
 
 def test_similar_observations_are_read_and_distant_ones_are_not() -> None:
