@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agent.learners.distributions import num_slots, slots_of
+from agent.learners.rl2.in_trial_memory.transitions import no_transitions
 from envs.spaces import ActionSpec
 
 MIN_REACH = 1e-4
@@ -29,10 +30,6 @@ KNOWN_WAYS_DISCOUNT = 0.95
 
 MAX_BEHIND = 2.0
 """Bound of an action's advantage in the plan over known ways, in which an untried action may be 1/(1 - γ) behind."""
-
-MANY_OBSERVATIONS = 65
-"""From this number on, a plan's product is computed transposed: three times as fast on a CPU for 100 observations and 5
-actions. Smaller products gain little, and keep the last bits that earlier versions computed."""
 
 
 class TableMemory:
@@ -118,7 +115,7 @@ class TableMemory:
             self._most_behind = torch.full((num_plans,), -torch.inf, device=device)
             self._most_behind[-1].fill_(-MAX_BEHIND)
             shape = (num_trials, num_observations)
-            self._moves = torch.zeros(num_trials, num_observations * self._num_slots, num_observations, device=device)
+            self._transitions = no_transitions(num_trials, num_observations, self._num_slots, device=device)
             self._arrivals = torch.zeros(*shape, device=device)
             self._values = torch.zeros(*shape, num_plans, device=device)
             self._action_values = torch.zeros(rows, self._num_slots, num_plans, device=device)
@@ -180,7 +177,7 @@ class TableMemory:
         if len(self._discounts):
             follows = (active & ~terminated).to(reward.dtype)
             next_state = next_observation[:, 0].long()
-            self._moves.view(-1).index_add_(0, places * self._num_observations + next_state, follows)
+            self._transitions.add(places, next_state, follows)
             self._arrivals.view(-1).index_add_(0, self._first_row + next_state, follows)
             self._num_moves += follows.view(-1, 1, 1)
             self._plan()
@@ -207,7 +204,8 @@ class TableMemory:
         if self._earlier_episodes is not None:
             emptied.append(self._earlier_episodes)
         if len(self._discounts):
-            emptied += [self._moves, self._arrivals, self._values, self._action_values, self._num_moves]
+            emptied += [self._arrivals, self._values, self._action_values, self._num_moves]
+            self._transitions.forget(rows)
         for of_trials in emptied:
             of_trials.view(num_trials, -1)[rows] = 0.0
         self._trial_sums[rows] = self._trial_sums.new_tensor([1.0, 0.0, 1.0])
@@ -226,20 +224,13 @@ class TableMemory:
         if self._earlier_episodes is not None:
             self._earlier_episodes = kept(self._earlier_episodes)
         if len(self._discounts):
-            self._moves, self._arrivals = kept(self._moves), kept(self._arrivals)
+            self._transitions, self._arrivals = self._transitions.kept(rows), kept(self._arrivals)
             self._values, self._action_values = kept(self._values), kept(self._action_values)
             self._num_moves = kept(self._num_moves)
 
     def _num_own_episodes(self) -> Float[Tensor, "B 1"]:
         """Return the number of finished episodes of the present trials."""
         return self._num_episodes if self._earlier_episodes is None else self._num_episodes - self._earlier_episodes
-
-    def _followed(self, values: Float[Tensor, "B S G"]) -> Float[Tensor, "B SK G"]:
-        """Return Σ_s' n(s,a,s') V(s')."""
-        if self._num_observations < MANY_OBSERVATIONS:
-            return torch.bmm(self._moves, values)
-        transposed = torch.bmm(values.transpose(1, 2).contiguous(), self._moves.transpose(1, 2))
-        return transposed.transpose(1, 2).contiguous()
 
     def _plan(self) -> None:
         """Run one sweep of value iteration over the mean model of every trial."""
@@ -249,7 +240,8 @@ class TableMemory:
         mean_reward = rewards.sum((1, 2), keepdim=True) / visits.sum((1, 2), keepdim=True).clamp(min=1.0)
         values = self._values * self._discounts
         mean_value = torch.bmm(self._arrivals.unsqueeze(1), values) / self._num_moves.clamp(min=1.0)
-        followed = self._followed(values).view(*shape, -1).add_(mean_value.unsqueeze(1) * self._priors)
+        followed = self._transitions.followed(values, mean_value).view(*shape, -1)
+        followed.add_(mean_value.unsqueeze(1) * self._priors)
         known = visits.clamp(min=1.0).reciprocal_()
         untried = (visits == 0.0) * (mean_reward.clamp(max=0.0) / (1.0 - KNOWN_WAYS_DISCOUNT))
         self._action_values = torch.addcmul(
