@@ -1,9 +1,15 @@
-"""Observations of several choices as one index, matched exactly within a trial, against a one-hot vector.
+"""Observations of several choices: as choices, as a vector of numbers, and as one index of all combinations.
 
 Run: ``python -m benchmarks.joint_indices --seeds 0 1``. An interrupted run continues with the missing runs.
 
-Both encodings learn for the same number of CPU-seconds and play the same held-out tasks. learnd itself observes several
-choices as a vector (docs/lab/joint-indices.md); the environments here offer either encoding:
+All encodings learn for the same number of CPU-seconds and play the same held-out tasks (docs/lab/joint-indices.md):
+
+- ``choices``: learnd observes a vector, and its in-trial memory matches equal ones.
+- ``vector``: the same vector from a Box, of which learnd does not know that few are different: the in-trial memory
+  finds similar ones.
+- ``index``: one number, which the in-trial memory matches.
+
+The environments:
 
 - ``grid-N``: a grid of N × N cells whose goal is not observed and differs from task to task; (row, column)
 - ``blackjack``: Gymnasium's Blackjack-v1; (own sum, dealer's card, usable ace), 704 combinations
@@ -34,6 +40,7 @@ from envs.registry import open_tasks
 
 NUM_TRIALS = 32
 FAMILIES = ("grid-5", "grid-8", "grid-16", "blackjack")
+ENCODINGS = ("choices", "vector", "index")
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
@@ -43,13 +50,17 @@ class HiddenGoal(gymnasium.Env[Any, Any]):
     Args:
         size: cells of a side.
         goal: the goal's cell, counted by rows.
-        is_index: observe the cell's number in place of row and column.
+        encoding: how row and column are observed.
     """
 
-    def __init__(self, size: int = 8, goal: int = 0, *, is_index: bool = False) -> None:
-        self.size, self.goal, self.is_index = size, goal, is_index
-        one_hot = spaces.Box(0.0, 1.0, (2 * size,), np.float32)
-        self.observation_space = spaces.Discrete(size * size) if is_index else one_hot
+    def __init__(self, size: int = 8, goal: int = 0, *, encoding: str = "choices") -> None:
+        self.size, self.goal, self.encoding = size, goal, encoding
+        by_encoding: dict[str, spaces.Space[Any]] = {
+            "choices": spaces.MultiDiscrete([size, size]),
+            "vector": spaces.Box(0.0, 1.0, (2 * size,), np.float32),
+            "index": spaces.Discrete(size * size),
+        }
+        self.observation_space = by_encoding[encoding]
         self.action_space = spaces.Discrete(len(MOVES))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -67,24 +78,28 @@ class HiddenGoal(gymnasium.Env[Any, Any]):
         return self._observation(), float(is_reached), is_reached, False, {}
 
     def _observation(self) -> Any:
-        if self.is_index:
+        if self.encoding == "index":
             return self._row * self.size + self._column
+        if self.encoding == "choices":
+            return np.array([self._row, self._column])
         observed = np.zeros(2 * self.size, np.float32)
         observed[[self._row, self.size + self._column]] = 1.0
         return observed
 
 
-def blackjack(*, is_index: bool = False) -> gymnasium.Env[Any, Any]:
-    """Return Blackjack-v1 with either encoding."""
+def blackjack(*, encoding: str = "choices") -> gymnasium.Env[Any, Any]:
+    """Return Blackjack-v1 with an encoding."""
     env: gymnasium.Env[Any, Any] = gymnasium.make("Blackjack-v1")
-    if not is_index:
+    if encoding == "choices":
+        return env
+    if encoding == "vector":
         return gymnasium.wrappers.FlattenObservation(env)
     return gymnasium.wrappers.TransformObservation(
         env, lambda seen: (int(seen[0]) * 11 + int(seen[1])) * 2 + int(seen[2]), spaces.Discrete(32 * 11 * 2)
     )
 
 
-def family_of(name: str, *, is_index: bool) -> FamilySpec:
+def family_of(name: str, *, encoding: str) -> FamilySpec:
     """Return a family with one of the encodings."""
     kind, _, size = name.partition("-")
     folder = str(Path(__file__).resolve().parents[1])
@@ -92,7 +107,7 @@ def family_of(name: str, *, is_index: bool) -> FamilySpec:
         return family_from_declaration(
             "benchmarks.joint_indices:blackjack",
             name=name,
-            kwargs={"is_index": is_index},
+            kwargs={"encoding": encoding},
             episodes_per_trial=10,
             max_episode_steps=20,
             import_paths=[folder],
@@ -100,7 +115,7 @@ def family_of(name: str, *, is_index: bool) -> FamilySpec:
     return family_from_declaration(
         "benchmarks.joint_indices:HiddenGoal",
         name=name,
-        kwargs={"is_index": is_index, "size": int(size)},
+        kwargs={"encoding": encoding, "size": int(size)},
         variations=[f"goal=int:0:{int(size) ** 2 - 1}"],
         episodes_per_trial=4,
         max_episode_steps=4 * int(size),
@@ -149,10 +164,9 @@ def main() -> None:
     torch.set_num_threads(1)
     budget = parse_budget(options.budget)
     for name in options.families:
-        for is_index in (False, True):
+        for encoding in ENCODINGS:
             for seed in options.seeds:
-                spec = family_of(name, is_index=is_index)
-                encoding = "index" if is_index else "vector"
+                spec = family_of(name, encoding=encoding)
                 run = kept_or_measured(
                     options.folder / f"{name}-{encoding}-{seed}.json",
                     Run,

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -73,11 +73,14 @@ class ObservationSpec:
         size: number of different observations (discrete), length of the vector, or number of values that are not pixels
             (image).
         images: the images of an observation, in the order of its parts; empty unless the kind is image.
+        num_distinct: the number of different observations of a vector of choices and small whole numbers; 0 if it is
+            unknown or large.
     """
 
     kind: ObservationKind
     size: int
     images: tuple[ImageShape, ...] = ()
+    num_distinct: int = 0
 
     @property
     def width(self) -> int:
@@ -97,15 +100,15 @@ class ObservationSpec:
         return 4 * self.size
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as JSON values; without ``images`` where there are none, as learnd 0.1.0 wrote it."""
-        values = asdict(self)
-        return values if self.images else {name: values[name] for name in ("kind", "size")}
+        """Return the description as JSON values; without what learnd 0.1.0 did not know, where there is none of it."""
+        return {name: value for name, value in asdict(self).items() if value or name in ("kind", "size")}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ObservationSpec:
         """Return the description from the values that :meth:`to_json` returned."""
         images = tuple(ImageShape(**image) for image in values.get("images", ()))
-        return cls(kind=ObservationKind(values["kind"]), size=values["size"], images=images)
+        kind, num_distinct = ObservationKind(values["kind"]), values.get("num_distinct", 0)
+        return cls(kind=kind, size=values["size"], images=images, num_distinct=num_distinct)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +254,10 @@ class SpacePair:
         if self.action.kind is ActionKind.MIXED:
             action = f"{action}n{self.action.num_numbers}"
         return f"{observation}_{action}_{digest}"
+
+    def without_num_distinct(self) -> SpacePair:
+        """Return the pair as a learnd described it that did not count different observations."""
+        return replace(self, observation=replace(self.observation, num_distinct=0))
 
     def to_json(self) -> dict[str, Any]:
         """Return the pair as JSON values."""

@@ -97,6 +97,7 @@ class PairModule(nn.Module):
     def __init__(self, config: RL2Config, spaces: SpacePair, *, generator: torch.Generator) -> None:
         super().__init__()
         self.spaces = spaces
+        self._is_matched_exactly = has_table(spaces, config)
         self.core = GRUCore(config.input_size, config.hidden_size, generator=generator)
         self.core_norm = nn.LayerNorm(config.hidden_size)
         self.recall = RecallGate(config)
@@ -122,7 +123,7 @@ class PairModule(nn.Module):
             self.score_context = linear(config.hidden_size + config.input_size, config.scorer_size, generator=generator)
             score = linear(config.scorer_size, 1, generator=generator, gain=0.01)
             self.score = nn.Parameter(score.weight.detach().flatten())
-            self._begin_as_residual(has_exact_reads=has_table(spaces, config))
+            self._begin_as_residual(has_index=is_discrete and has_table(spaces, config))
         if spaces.action.has_numbers:
             self.log_std = nn.Parameter(torch.full((spaces.action.num_numbers,), -0.5))
         self.observation_scale = Normaliser(0 if is_discrete else width)
@@ -137,12 +138,12 @@ class PairModule(nn.Module):
             self.key_embedding = KeyEmbedding(width, key_size, generator=generator)
 
     @torch.no_grad()
-    def _begin_as_residual(self, *, has_exact_reads: bool) -> None:
+    def _begin_as_residual(self, *, has_index: bool) -> None:
         """Set to 0 what only adds to the parts that depend on no size, so that copies of these act alone at first.
 
         Vectors keep their input layer, because the policy sees observations only through it.
         """
-        added = [self.encode_action, self.head, *([self.encode_observation] if has_exact_reads else [])]
+        added = [self.encode_action, self.head, *([self.encode_observation] if has_index else [])]
         for parameter in nn.ModuleList(added).parameters():
             parameter.zero_()
 
@@ -190,6 +191,15 @@ class PairModule(nn.Module):
             return observation
         constants = constants or self.constants()
         return _scaled(self._summary(observation), constants.observation_mean, constants.observation_rate)
+
+    def remembered(
+        self, observation: Shaped[Tensor, "*N D"], constants: PairConstants | None = None
+    ) -> Shaped[Tensor, "*N _"]:
+        """Return observations as the in-trial memory takes them: as they are where it matches exactly, else observed.
+
+        Units would change from trial to trial, and equal observations with them.
+        """
+        return observation if self._is_matched_exactly else self.observe(observation, constants)
 
     def follow_observations(self, observation: Shaped[Tensor, "R D"]) -> None:
         """Update the running scales of observations with R rows; indices have none."""

@@ -151,7 +151,7 @@ class RL2Policy(nn.Module):
             allowed: which choices may be taken; None allows all.
         """
         pair = self.pair(spaces)
-        reads = [memory.read(pair.observe(observation, state.constants)) for memory in state.memories]
+        reads = [memory.read(pair.remembered(observation, state.constants)) for memory in state.memories]
         return PolicyInput(
             observation=observation,
             previous_action=state.previous_action,
@@ -264,7 +264,7 @@ class RL2Policy(nn.Module):
         state.num_steps += 1
         for memory in state.memories:
             memory.write(
-                observation=pair.observe(observation, state.constants),
+                observation=pair.remembered(observation, state.constants),
                 action=action,
                 reward=pair.scale_reward(reward, state.constants),
                 next_observation=final_observation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,12 @@ from .parts import ONE_OF, named_parts, part_name
 MAX_OBSERVATION_SIZE = 4096
 
 MAX_DISCRETE_OBSERVATIONS = 65536
+
+MAX_DISTINCT = 65536
+"""Most different observations that are counted."""
+
+MAX_WHOLE_NUMBERS = 8
+"""Most numbers of a Box of whole numbers, as row and column of a grid, whose observations are counted."""
 
 NUMBER_KINDS = "biuf"
 
@@ -56,7 +63,31 @@ def describe_observation(space: spaces.Space[Any]) -> dict[str, Any]:
             "observes less (gymnasium.wrappers.ResizeObservation, GrayscaleObservation, or features of your own)."
         )
         raise UnsupportedError("observation space", repr(space), hint)
-    return {"kind": "vector", "size": size}
+    number = num_distinct(space) or 0
+    return {"kind": "vector", "size": size, **({"num_distinct": number} if 0 < number <= MAX_DISTINCT else {})}
+
+
+def num_distinct(space: spaces.Space[Any]) -> int | None:
+    """Return the number of different observations of choices and a few whole numbers; None if it is not finite.
+
+    Args:
+        space: an observation space, or a part of one.
+    """
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return math.prod(map(int, space.nvec.flatten()))
+    if isinstance(space, spaces.MultiBinary):
+        return 1 << flat_size(space)
+    if isinstance(space, spaces.Box):
+        if space.dtype.kind not in "iu" or flat_size(space) > MAX_WHOLE_NUMBERS:
+            return None
+        bounds = zip(space.low.flatten(), space.high.flatten(), strict=True)
+        return math.prod(int(high) - int(low) + 1 for low, high in bounds)
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        numbers = [num_distinct(part) for _, part in named_parts(space)]
+        return None if None in numbers else math.prod(number or 0 for number in numbers)
+    return None
 
 
 def flat_size(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> int:

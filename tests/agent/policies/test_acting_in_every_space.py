@@ -54,6 +54,17 @@ def play(policy: ActingPolicy, env: gym.Env[Any, Any], *, is_greedy: bool = Fals
             is_over = terminated or truncated
 
 
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_a_policy_acts_in_spaces_whose_different_observations_were_counted_or_not(*, is_counted: bool) -> None:
+    env = gym.make("Blackjack-v1")
+    spaces = spaces_of(env)
+    assert spaces.observation.num_distinct == 704
+    known = spaces if is_counted else spaces.without_num_distinct()
+    loaded = LoadedPolicy(recurrent(known), {"known": KnownFamily(spaces=known, episodes_per_trial=2)})
+    observation, _ = env.reset(seed=0)
+    assert env.action_space.contains(loaded.begin_trial(env).act(observation))
+
+
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_every_action_is_in_the_space_of_the_environment(kind: str) -> None:
     env = EveryKind(action=kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from envs.errors import FamilySpecError, UnsupportedSpaceError
@@ -86,3 +88,15 @@ def test_spaces_that_changed_since_admission_are_refused() -> None:
     with pytest.raises(FamilySpecError, match="admitted with"):
         open_tasks(spec, admitted, num_trials=1, device="cpu", limits=LIMITS)
     assert SpacePair.from_json(admitted.to_json()) == admitted
+
+
+def test_a_family_goes_on_that_was_admitted_before_different_observations_were_counted() -> None:
+    spec = family("Blackjack-v1")
+    with playing(spec) as tasks:
+        found = tasks.spaces
+    assert found.observation.num_distinct == 704
+    before = found.without_num_distinct()
+    assert before.to_json()["observation"] == {"kind": "vector", "size": 45}
+    for admitted in (before, found):
+        with closing(open_tasks(spec, admitted, num_trials=1, device="cpu", limits=LIMITS)) as tasks:
+            assert tasks.spaces == admitted

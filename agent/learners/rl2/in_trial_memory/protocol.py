@@ -9,13 +9,15 @@ values of neural episodic control (Pritzel et al. 2017, arXiv:1703.01988). Keys 
 action, the reward, what followed and the return to go. Reads are computed once in the rollout and stored with the
 trial. Only if keys are learned does an update compute the reads again.
 
-Two memories implement one protocol:
+Three memories implement one protocol:
 
 - :class:`agent.learners.rl2.in_trial_memory.table.TableMemory`, for discrete observations: only equal observations
   match, so the memory holds sums by observation and action. O(1) a step. It also stores where each action led, and
   plans over these transitions.
-- :class:`agent.learners.rl2.in_trial_memory.similarity.SimilarityMemory`, for vectors: the last M steps, weighted by
-  a Gaussian kernel of the distance between keys. O(M) a step, whatever the length of the trial.
+- :class:`agent.learners.rl2.in_trial_memory.met.MetMemory`, for vectors of which few are different: the same for the
+  observations that the trial met, in the order in which it met them.
+- :class:`agent.learners.rl2.in_trial_memory.similarity.SimilarityMemory`, for other vectors: the last M steps,
+  weighted by a Gaussian kernel of the distance between keys. O(M) a step, whatever the length of the trial.
 
 Shapes: B trials, S observations, D observation width, K slots (a choice of a discrete dimension, or a continuous
 dimension), W action width, F features of a read, G discounts, M remembered steps, Q key width.
@@ -34,6 +36,7 @@ from agent.learners.distributions import num_slots
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory import similarity as similarity_memory
 from agent.learners.rl2.in_trial_memory.keys import Keys
+from agent.learners.rl2.in_trial_memory.met import MAX_MET, MetMemory
 from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import ActionKind, ObservationKind, SpacePair
@@ -44,7 +47,11 @@ class InTrialMemory(Protocol):
     """The memories of B parallel trials; empty when created."""
 
     def read(self, observation: Float[Tensor, "B D"]) -> Float[Tensor, "B K F"]:
-        """Return what the trial has met at observations like these, one result per slot."""
+        """Return what the trial has met at observations like these, one result per slot.
+
+        Args:
+            observation: observations as the memory takes them.
+        """
         ...
 
     def write(
@@ -60,11 +67,11 @@ class InTrialMemory(Protocol):
         """Add one step of every active trial, as if its episode continued; :meth:`end_episodes` marks those that ended.
 
         Args:
-            observation: the observation that was acted on, in the policy's units (vectors normalised).
+            observation: the observation that was acted on (:meth:`agent.learners.rl2.pair.PairModule.remembered`).
             action: the action taken.
             reward: the reward, in units of the pair's reward scale.
             next_observation: the next observation of the same episode, or the true final observation if the episode
-                ended. It is in the environment's units, because only memories for discrete observations use it.
+                ended. It is in the environment's units, because only memories that match exactly use it.
             terminated: whether the episode terminated with this step.
             active: rows whose trial has not ended.
         """
@@ -95,14 +102,28 @@ class InTrialMemory(Protocol):
         ...
 
 
+def meets_again(spaces: SpacePair, config: RL2Config) -> bool:
+    """Return whether the pair's observations are vectors that are matched exactly: few are different."""
+    return (
+        spaces.observation.num_distinct > 1
+        and spaces.action.kind is ActionKind.DISCRETE
+        and bool(config.look_ahead_discounts)
+        and num_slots(spaces.action) * (MAX_MET + 1) <= config.max_table_size
+    )
+
+
 def has_table(spaces: SpacePair, config: RL2Config) -> bool:
     """Return whether the pair's observations are matched exactly."""
+    if meets_again(spaces, config):
+        return True
     is_discrete = spaces.observation.kind is ObservationKind.DISCRETE and not spaces.action.has_numbers
     return is_discrete and spaces.observation.size * num_slots(spaces.action) <= config.max_table_size
 
 
 def look_aheads(spaces: SpacePair, config: RL2Config) -> tuple[float, ...]:
     """Return the discounts at which the pair's memory plans; empty if there is nothing to plan."""
+    if meets_again(spaces, config):
+        return config.look_ahead_discounts
     size, action = spaces.observation.size, spaces.action
     is_plannable = size > 1 and action.kind is ActionKind.DISCRETE
     return config.look_ahead_discounts if is_plannable and size**2 * num_slots(action) <= config.max_table_size else ()
@@ -141,7 +162,8 @@ def read_meaning(spaces: SpacePair, config: RL2Config) -> ReadMeaning:
 
 def has_learned_keys(spaces: SpacePair, config: RL2Config) -> bool:
     """Return whether the pair's memory matches observations by learned keys."""
-    return config.reads and config.learned_keys and spaces.observation.kind is ObservationKind.VECTOR
+    is_vector = spaces.observation.kind is ObservationKind.VECTOR
+    return config.reads and config.learned_keys and is_vector and not meets_again(spaces, config)
 
 
 def empty_memory(
@@ -165,6 +187,15 @@ def empty_memory(
     """
     if not config.reads:
         return None
+    if meets_again(spaces, config):
+        return MetMemory(
+            num_trials,
+            min(MAX_MET, spaces.observation.num_distinct),
+            spaces,
+            episodes_per_trial=episodes_per_trial,
+            discounts=look_aheads(spaces, config),
+            device=device,
+        )
     if has_table(spaces, config):
         return TableMemory(
             num_trials,

@@ -19,6 +19,11 @@ VECTOR = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3),
     action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
 )
+CHOICES = SpacePair(
+    observation=ObservationSpec(kind=ObservationKind.VECTOR, size=3, num_distinct=8),
+    action=ActionSpec(kind=ActionKind.DISCRETE, choices=(2,), start=(0,)),
+)
+"""Three numbers of 0 or 1: vectors that are matched exactly."""
 WIDE = SpacePair(
     observation=ObservationSpec(kind=ObservationKind.VECTOR, size=40),
     action=ActionSpec(kind=ActionKind.MULTI_DISCRETE, choices=(2, 3), start=(0, 0)),
@@ -42,6 +47,7 @@ IMAGES = SpacePair(
 ALL_SPACES = {
     "discrete": DISCRETE,
     "vector": VECTOR,
+    "choices": CHOICES,
     "multi_discrete": WIDE,
     "continuous": CONTINUOUS,
     "mixed": MIXED,
@@ -108,6 +114,8 @@ class ScriptedTasks:
             drawn = torch.randint(observation.size, (self.num_trials, 1), generator=self._generator)
             return drawn.float()
         numbers = torch.randn(self.num_trials, observation.size, generator=self._generator)
+        if observation.num_distinct:
+            return (numbers > 0.0).float()
         if observation.kind is ObservationKind.VECTOR:
             return numbers
         shape = (self.num_trials, observation.width - observation.numbers_bytes)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.gymnasium.host.faults import NonsenseError
-from envs.gymnasium.host.spaces import flat_size, flattener
+from envs.gymnasium.host.spaces import MAX_DISTINCT, describe_observation, flat_size, flattener
 from tests.envs.gymnasium.host.some_spaces import observation_spaces
 
 
@@ -94,3 +94,41 @@ def test_one_of_several_parts_says_which_and_leaves_the_others_0() -> None:
 def test_an_observation_outside_its_space_is_a_fault_with_the_reason(space: Any, value: Any, words: str) -> None:
     with pytest.raises(NonsenseError, match=words):
         flat(space, value)
+
+
+GRID = spaces.Box(np.array([0, -2]), np.array([9, 2]), dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("space", "number"),
+    [
+        (spaces.MultiDiscrete([10, 10]), 100),
+        (spaces.MultiDiscrete([[2, 3], [1, 5]]), 30),
+        (spaces.MultiBinary(6), 64),
+        (spaces.MultiBinary([2, 2]), 16),
+        (spaces.Tuple([spaces.Discrete(32), spaces.Discrete(11), spaces.Discrete(2)]), 704),
+        (spaces.Dict({"at": GRID, "has key": spaces.Discrete(2)}), 100),
+        (GRID, 50),
+        (spaces.Box(0, 255, (2,), np.uint8), MAX_DISTINCT),
+    ],
+    ids=str,
+)
+def test_different_observations_are_counted_where_few_are_possible(space: spaces.Space[Any], number: int) -> None:
+    assert describe_observation(space) == {"kind": "vector", "size": flat_size(space), "num_distinct": number}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 1, (2,)),
+        spaces.Box(0, 1, (9,), np.int8),
+        spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64),
+        spaces.MultiBinary(17),
+        spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1, (1,))]),
+        spaces.Text(2),
+        spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]),
+    ],
+    ids=str,
+)
+def test_no_number_is_given_where_many_are_possible(space: spaces.Space[Any]) -> None:
+    assert describe_observation(space) == {"kind": "vector", "size": flat_size(space)}

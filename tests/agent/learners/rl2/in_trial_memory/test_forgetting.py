@@ -10,9 +10,9 @@ from agent.learners.rl2.in_trial_memory.protocol import InTrialMemory, empty_mem
 from agent.learners.rl2.policy_state import PolicyState
 from envs.spaces import ObservationKind, SpacePair
 from tests.agent.learners.rl2.playing import learner_for
-from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, DISCRETE, MIXED, VECTOR
+from tests.agent.learners.rl2.scripted_tasks import CHOICES, CONTINUOUS, DISCRETE, MIXED, VECTOR
 
-SPACES = {"discrete": DISCRETE, "vector": VECTOR, "continuous": CONTINUOUS, "mixed": MIXED}
+SPACES = {"discrete": DISCRETE, "vector": VECTOR, "choices": CHOICES, "continuous": CONTINUOUS, "mixed": MIXED}
 
 
 def memory_for(spaces: SpacePair) -> InTrialMemory:
@@ -47,7 +47,8 @@ def write(memory: InTrialMemory, spaces: SpacePair, *, seed: int, count: int) ->
 def observed(spaces: SpacePair, generator: torch.Generator) -> torch.Tensor:
     if spaces.observation.kind is ObservationKind.DISCRETE:
         return torch.randint(4, (3, 1), generator=generator).float()
-    return torch.randn(3, spaces.observation.width, generator=generator)
+    numbers = torch.randn(3, spaces.observation.width, generator=generator)
+    return (numbers > 0.0).float() if spaces.observation.num_distinct else numbers
 
 
 @pytest.mark.parametrize("count", [2, 5, 20])

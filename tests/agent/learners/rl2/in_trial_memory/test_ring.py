@@ -52,7 +52,8 @@ def steps_of(spaces: SpacePair, num_steps: int) -> list[Step]:
     def observe() -> Tensor:
         if spaces.observation.kind is ObservationKind.DISCRETE:
             return torch.randint(spaces.observation.size, (NUM_TRIALS, 1), generator=generator).float()
-        return torch.randn(NUM_TRIALS, observed_width(spaces.observation), generator=generator)
+        numbers = torch.randn(NUM_TRIALS, observed_width(spaces.observation), generator=generator)
+        return (numbers > 0.0).float() if spaces.observation.num_distinct else numbers
 
     def act() -> Tensor:
         if spaces.action.kind is ActionKind.CONTINUOUS:
