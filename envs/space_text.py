@@ -34,7 +34,8 @@ def _observed_text(observation: Mapping[str, Any]) -> str:
     if observation["kind"] == "discrete":
         return f"one of {size} observations"
     if observation["kind"] != "image":
-        return _counted(size, "number")
+        numbers, distinct = _counted(size, "number"), observation.get("num_distinct", 0)
+        return f"{numbers} ({distinct} different observations)" if distinct else numbers
     sizes = [f"{image['height']} x {image['width']} x {image['channels']}" for image in observation["images"]]
     images = f"an image of {sizes[0]}" if len(sizes) == 1 else f"images of {' and '.join(sizes)}"
     return f"{images} and {_counted(size, 'number')}" if size else images

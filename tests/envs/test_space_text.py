@@ -8,13 +8,14 @@ from envs.space_text import spaces_text
 from envs.spaces import SpacePair
 from envs.tensor.bandits import bandit_spaces
 from envs.tensor.tabular_mdps import mdp_spaces
-from tests.agent.learners.rl2.scripted_tasks import CONTINUOUS, MIXED, VECTOR, WIDE
+from tests.agent.learners.rl2.scripted_tasks import CHOICES, CONTINUOUS, MIXED, VECTOR, WIDE
 
 
 @pytest.mark.parametrize(
     ("spaces", "text"),
     [
         (VECTOR, "3 numbers → 2 choices"),
+        (CHOICES, "3 numbers (8 different observations) → 2 choices"),
         (CONTINUOUS, "3 numbers → 2 numbers"),
         (mdp_spaces(10, 5), "one of 10 observations → 5 choices"),
         (bandit_spaces(3), "one of 1 observations → 3 choices"),
