@@ -36,7 +36,7 @@ from agent.learners.distributions import num_slots
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory import similarity as similarity_memory
 from agent.learners.rl2.in_trial_memory.keys import Keys
-from agent.learners.rl2.in_trial_memory.met import MAX_MET, MetMemory
+from agent.learners.rl2.in_trial_memory.met import MAX_SIZE, MetMemory
 from agent.learners.rl2.in_trial_memory.similarity import SimilarityMemory
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import ActionKind, ObservationKind, SpacePair
@@ -108,7 +108,7 @@ def meets_again(spaces: SpacePair, config: RL2Config) -> bool:
         spaces.observation.num_distinct > 1
         and spaces.action.kind is ActionKind.DISCRETE
         and bool(config.look_ahead_discounts)
-        and num_slots(spaces.action) * (MAX_MET + 1) <= config.max_table_size
+        and MetMemory.size_of(spaces) <= MAX_SIZE
     )
 
 
@@ -190,7 +190,6 @@ def empty_memory(
     if meets_again(spaces, config):
         return MetMemory(
             num_trials,
-            min(MAX_MET, spaces.observation.num_distinct),
             spaces,
             episodes_per_trial=episodes_per_trial,
             discounts=look_aheads(spaces, config),

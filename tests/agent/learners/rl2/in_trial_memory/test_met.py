@@ -9,7 +9,7 @@ import torch
 
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory import met
-from agent.learners.rl2.in_trial_memory.met import MAX_MET, MetMemory
+from agent.learners.rl2.in_trial_memory.met import MAX_MET, MAX_SIZE, MetMemory
 from agent.learners.rl2.in_trial_memory.protocol import ReadMeaning, has_table, look_aheads, read_meaning
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
@@ -19,8 +19,13 @@ from tests.agent.learners.rl2.scripted_tasks import CHOICES, CONTINUOUS, VECTOR
 DISCOUNTS = (0.5, 0.9)
 
 
-def memory_of(num_held: int = 8, *, num_trials: int = 1) -> MetMemory:
-    return MetMemory(num_trials, num_held, CHOICES, episodes_per_trial=2, discounts=DISCOUNTS, device="cpu")
+def memory_of(spaces: SpacePair = CHOICES) -> MetMemory:
+    return MetMemory(1, spaces, episodes_per_trial=2, discounts=DISCOUNTS, device="cpu")
+
+
+def spaces_of(num_distinct: int, *, num_choices: int = 2) -> SpacePair:
+    observation = ObservationSpec(kind=ObservationKind.VECTOR, size=3, num_distinct=num_distinct)
+    return SpacePair(observation=observation, action=replace(CHOICES.action, choices=(num_choices,)))
 
 
 def as_vector(number: int) -> list[float]:
@@ -40,8 +45,9 @@ def test_it_reads_what_a_table_of_the_numbers_reads() -> None:
         at = following
 
 
-def test_what_was_not_met_and_what_finds_no_room_reads_as_unknown() -> None:
-    memory, unknown = memory_of(2), read(memory_of(2), as_vector(0))
+def test_what_was_not_met_and_what_finds_no_room_reads_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(met, "MAX_MET", 2)
+    memory, unknown = memory_of(), read(memory_of(), as_vector(0))
     write(memory, as_vector(1), 0, 1.0, as_vector(2))
     write(memory, as_vector(2), 0, 1.0, as_vector(4), terminated=True)
     for number in (3, 4):  # there is room for two
@@ -62,14 +68,11 @@ def test_it_is_used_where_few_observations_are_different_and_an_action_is_one_ch
     assert not has_table(CHOICES, replace(config, look_ahead_discounts=()))
 
 
-@pytest.mark.parametrize("num_distinct", [8, 50_000])
-def test_the_table_has_no_more_observations_than_there_are(num_distinct: int) -> None:
-    observation = ObservationSpec(kind=ObservationKind.VECTOR, size=3, num_distinct=num_distinct)
-    spaces = SpacePair(observation=observation, action=CHOICES.action)
-    policy_memory = met.MetMemory(
-        2, min(MAX_MET, num_distinct), spaces, episodes_per_trial=1, discounts=DISCOUNTS, device="cpu"
-    )
-    assert policy_memory._met.shape == (2, min(MAX_MET, num_distinct))
+def test_it_is_used_only_where_planning_is_cheap() -> None:
+    assert MetMemory.size_of(spaces_of(50_000, num_choices=8)) == 8 * MAX_MET <= MAX_SIZE
+    assert has_table(spaces_of(50_000, num_choices=8), RL2Config())
+    assert not has_table(spaces_of(50_000, num_choices=9), RL2Config())
+    assert has_table(spaces_of(8, num_choices=9), RL2Config())
 
 
 def test_negative_zero_is_zero_and_values_in_another_order_are_another_observation() -> None:
