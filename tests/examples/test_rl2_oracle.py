@@ -117,7 +117,9 @@ def engine_in_training(spaces: SpacePair) -> RL2Learner:
     settings |= {"input_size": CONFIG.hidden_size, "critic_size": CONFIG.hidden_size}
     learner = RL2Learner(RL2Config(**settings), device="cpu", seed=3)
     learner.add_family(NAME, spaces)
-    learner._families[NAME].num_updates = NUM_UPDATES_BEFORE
+    meta = learner.to_meta()
+    meta["families"][0]["num_updates"] = NUM_UPDATES_BEFORE
+    learner = RL2Learner.from_tensors(learner.config, learner.to_tensors(), meta, device="cpu")
     scale, critic = learner.policy.pair(spaces).reward_scale, learner._critic(NAME)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():

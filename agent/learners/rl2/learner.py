@@ -13,7 +13,7 @@ Shapes: T steps, B trials.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from agent.learners.rl2.family_progress import FamilyProgress
 from agent.learners.rl2.in_trial_memory.ring import HeldTrials, held_trials
 from agent.learners.rl2.minibatch import Minibatch, MinibatchStep, Targets, draw_minibatches, select_minibatch
 from agent.learners.rl2.normalisation import PopArtCritic
-from agent.learners.rl2.optimizer import ScaledAdam
+from agent.learners.rl2.optimizer import ScaledAdam, moments_by_parameter
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
 from agent.learners.rl2.parameters import in_present_form, with_added_parameters
@@ -76,6 +76,8 @@ class RL2Learner:
         self._optimizer = ScaledAdam(learning_rate=config.learning_rate, device=self.device)
         self._core_groups: dict[str, int] = {}
         """The optimiser's group of the core of each space pair, by the pair's key."""
+        self._num_families: Counter[str] = Counter()
+        """Number of families of each space pair, by the pair's key."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -116,8 +118,7 @@ class RL2Learner:
         """
         spaces = {name: family.spaces for name, family in self._families.items()}
         with_images = {name for name, own in spaces.items() if own.observation.images}
-        num_families = Counter(spaces.values())
-        sharing = {name for name, own in spaces.items() if num_families[own] > 1}
+        sharing = {name for name, own in spaces.items() if self._num_families[own.key] > 1}
         return sharing | with_images if len(with_images) > 1 else sharing
 
     def start_of(self, name: str) -> WarmStart:
@@ -134,13 +135,8 @@ class RL2Learner:
         """
         if name in self._families:
             return
-        practised, is_new_pair = self.practised_spaces(), not self.policy.knows(spaces)
-        had_images = self.policy.images is not None
-        add_spaces(self.policy, spaces, start=start, practised=practised, generator=self._initial)
-        if self.policy.images is not None and not had_images:
-            self._optimizer.add(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
-        if is_new_pair:
-            self._add_pair_to_optimizer(self.policy.pair(spaces))
+        if not self.policy.knows(spaces):
+            self._add_spaces(spaces, start)
         critic = PopArtCritic(
             self.config.hidden_size + self.config.input_size,
             self.config.critic_size,
@@ -150,6 +146,7 @@ class RL2Learner:
         self.critics[name] = critic
         self._optimizer.add(critic.parameters())
         self._families[name] = FamilyProgress(spaces, start)
+        self._num_families[spaces.key] += 1
         self._set_core_scale(self._families[name])
 
     # Learning
@@ -193,7 +190,6 @@ class RL2Learner:
         family, critic = self._families[name], self._critic(name)
         targets, explained_variance = update_targets(critic, trials, self.config)
         rate = self.config.learning_rate_at(family.num_updates)
-        self._set_core_scale(family)
         self.set_learning_rate(rate * family.rate_share_for(trials))
         entropy = self.config.entropy_coefficient * self.config.anneal(family.num_updates)
         take_step = minibatch_step or self.minibatch_step
@@ -212,6 +208,7 @@ class RL2Learner:
         names = ("policy", "value", "entropy", "kl", "clip_fraction", "gradient_norm")
         means = dict(zip(names, (sums / num_minibatches).tolist(), strict=True))
         family.add_update(trials, kl=means["kl"])
+        self._set_core_scale(family)
         return {**means, "explained_variance": float(explained_variance)}
 
     def _minibatches(
@@ -232,10 +229,17 @@ class RL2Learner:
                     left=trials.left,
                 )
 
-    def is_finite(self) -> bool:
-        """Return whether every parameter and every running scale is finite."""
-        state = (*self.policy.state_dict().values(), *self.critics.state_dict().values())
-        return bool(torch.stack([values.detach().sum() for values in state]).isfinite().all())
+    def is_finite(self, name: str | None = None) -> bool:
+        """Return whether all parameters and running scales are finite, or those that practice of a family changes."""
+        modules = (self.policy, self.critics) if name is None else self._changed_by(name)
+        state = [values.detach() for module in modules for values in module.state_dict().values()]
+        return bool(torch.stack([values.sum() for values in state]).isfinite().all())
+
+    def _changed_by(self, name: str) -> Iterable[nn.Module]:
+        """Return the networks that practice of a family, with the rehearsal of others, may change."""
+        spaces = self.spaces_of(name)
+        own = [self.policy.pair(spaces)] if not spaces.observation.images else self.policy.of_images()
+        return (self.critics[name], *own)
 
     @torch.no_grad()
     def _held(self, trials: TrialBatch) -> HeldTrials | None:
@@ -350,17 +354,17 @@ class RL2Learner:
             progress = FamilyProgress.from_json(family)
             learner.add_family(family["name"], progress.spaces, start=progress.start)
             learner._families[family["name"]] = progress
+            learner._set_core_scale(progress)
         learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
         learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         moments_of_policy = starting_with("optimizer/policy.", tensors)
         of_policy = in_present_form(learner.policy, moments_of_policy, keys=learner.policy.pairs)
         saved = {f"policy.{name}": moment for name, moment in of_policy.items()}
         saved |= {f"critics.{name}": moment for name, moment in starting_with("optimizer/critics.", tensors).items()}
+        moments = moments_by_parameter(saved, device=learner.device)
         for name, parameter in learner._named_parameters():
-            parts = starting_with(f"{name}/", saved)
-            if parts:
-                moments = {part: value.clone().to(learner.device) for part, value in parts.items()}
-                learner._optimizer.set_moments(parameter, moments)
+            if name in moments:
+                learner._optimizer.set_moments(parameter, moments[name])
         learner.generator.set_state(tensors["generator"].cpu())
         learner._initial.set_state(tensors["initial_generator"].cpu())
         return learner
@@ -369,11 +373,18 @@ class RL2Learner:
         return cast("PopArtCritic", self.critics[name])
 
     def _set_core_scale(self, family: FamilyProgress) -> None:
-        """Set the core's share of the learning rate in the spaces of a family that is added or learned."""
-        num_families = sum(other.spaces == family.spaces for other in self._families.values())
-        is_alone = num_families == 1
+        """Set the core's share of the learning rate in the spaces of a family that was added, learned or restored."""
+        is_alone = self._num_families[family.spaces.key] == 1
         scale = self.config.core_scale_at(family.num_updates) if is_alone else self.config.core_learning_rate_scale
         self._optimizer.set_scale(self._core_groups[family.spaces.key], scale)
+
+    def _add_spaces(self, spaces: SpacePair, start: WarmStart) -> None:
+        """Add new spaces to the policy, and their parameters to the optimiser."""
+        had_images = self.policy.images is not None
+        add_spaces(self.policy, spaces, start=start, practised=self.practised_spaces(), generator=self._initial)
+        if self.policy.images is not None and not had_images:
+            self._optimizer.add(self.policy.images.parameters(), scale=IMAGE_LEARNING_RATE_SCALE)
+        self._add_pair_to_optimizer(self.policy.pair(spaces))
 
     def _add_pair_to_optimizer(self, pair: PairModule) -> None:
         of_core, of_images = list(pair.core_parameters()), list(pair.enter_images.parameters())

@@ -6,6 +6,7 @@ captured.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -86,3 +87,17 @@ class ScaledAdam:
         if self._device.type == "cuda":
             rate = torch.full((), self._learning_rate * scale, device=self._device)
         return {"params": list(parameters), "scale": scale, "lr": rate}
+
+
+def moments_by_parameter(tensors: Mapping[str, Tensor], *, device: torch.device) -> dict[str, dict[str, Tensor]]:
+    """Return copies of moments that are named PARAMETER/PART, by parameter and part.
+
+    Args:
+        tensors: the moments.
+        device: the device of the copies.
+    """
+    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, moment in tensors.items():
+        parameter, _, part = name.rpartition("/")
+        found[parameter][part] = moment.clone().to(device)
+    return dict(found)

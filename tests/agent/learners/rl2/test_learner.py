@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,8 +139,6 @@ def test_held_out_trials_are_not_learned_from() -> None:
 
 
 def with_spoiled_padding(trials: TrialBatch) -> TrialBatch:
-    from dataclasses import replace
-
     padding = ~trials.is_valid
     inputs = replace(
         trials.inputs,
@@ -214,12 +213,53 @@ def core_scale(learner: RL2Learner, spaces: SpacePair) -> float:
     return float(next(group["scale"] for group in groups if any(one is parameter for one in group["params"])))
 
 
+def restored(learner: RL2Learner, *, num_updates: int | None = None) -> RL2Learner:
+    """Return a learner with the state of another, whose families had so many updates; None leaves their number."""
+    meta = learner.to_meta()
+    for family in meta["families"]:
+        family["num_updates"] = family["num_updates"] if num_updates is None else num_updates
+    return RL2Learner.from_tensors(learner.config, learner.to_tensors(), meta, device="cpu")
+
+
 @pytest.mark.parametrize(("num_updates", "scale"), [(0, 1.0), (30, 0.75), (60, 0.5), (600, 0.5)])
 def test_a_core_learns_at_the_full_rate_at_first(num_updates: int, scale: float) -> None:
+    learner = restored(learner_for(VECTOR), num_updates=num_updates)
+    found: list[float] = []
+
+    def step(name: str, spaces: SpacePair, minibatch: Minibatch) -> torch.Tensor:
+        found.append(core_scale(learner, spaces))
+        return learner.minibatch_step(name, spaces, minibatch)
+
+    learner.update("scripted", play(learner, VECTOR), minibatch_step=step)
+    assert found
+    assert found == [pytest.approx(scale)] * len(found)
+
+
+def test_a_core_that_another_family_trains_moves_at_the_same_rate_after_a_restart() -> None:
+    """A repair, and the rehearsal of families with images, train cores of families that are not practised just then."""
     learner = learner_for(VECTOR)
-    learner._families["scripted"].num_updates = num_updates
-    learner.update("scripted", play(learner, VECTOR))
-    assert core_scale(learner, VECTOR) == pytest.approx(scale)
+    learner.add_family("indices", DISCRETE)
+    for first_task in range(3):
+        learner.update("scripted", play(learner, VECTOR, first_task=first_task))
+    resumed = restored(learner)
+    core = f"policy/pairs.{VECTOR.key}.core.weight_hidden"
+    for one in (learner, resumed):
+        one.set_learning_rate(1e-3)
+        one.descend(one.policy.pair(VECTOR).core.weight_hidden.square().sum())
+    assert torch.equal(learner.to_tensors()[core], resumed.to_tensors()[core])
+
+
+def test_a_value_that_is_not_finite_is_found_wherever_practice_of_a_family_may_change_it() -> None:
+    learner = RL2Learner(RL2Config(**SMALL), device="cpu", seed=7)
+    other_images = replace(IMAGES, action=VECTOR.action)
+    for name, spaces in {"eye@1": IMAGES, "eye@2": other_images, "cart@3": VECTOR, "cart@4": VECTOR}.items():
+        learner.add_family(name, spaces)
+    assert all(learner.is_finite(name) for name in (None, *learner.families))
+    learner.policy.pair(other_images).reward_scale.variance.fill_(math.inf)
+    assert [learner.is_finite(name) for name in (None, *learner.families)] == [False, False, False, True, True]
+    learner.policy.pair(other_images).reward_scale.variance.fill_(1.0)
+    learner._critic("cart@3").mean.fill_(math.nan)
+    assert [learner.is_finite(name) for name in (None, *learner.families)] == [False, True, True, False, True]
 
 
 def test_a_core_that_two_families_share_learns_at_half_the_rate() -> None:
@@ -228,8 +268,8 @@ def test_a_core_that_two_families_share_learns_at_half_the_rate() -> None:
     assert core_scale(learner, VECTOR) == 1.0
     learner.add_family("another", VECTOR)
     assert (core_scale(learner, VECTOR), core_scale(learner, DISCRETE)) == (0.5, 1.0)
-    restored = RL2Learner.from_tensors(learner.config, learner.to_tensors(), learner.to_meta(), device="cpu")
-    assert (core_scale(restored, VECTOR), core_scale(restored, DISCRETE)) == (0.5, 1.0)
+    resumed = restored(learner)
+    assert (core_scale(resumed, VECTOR), core_scale(resumed, DISCRETE)) == (0.5, 1.0)
 
 
 def test_loading_an_initialization_keeps_the_pairs_it_does_not_cover() -> None:
@@ -301,6 +341,6 @@ def test_a_checkpoint_without_ranges_of_rewards_continues_with_empty_ones() -> N
     play_and_learn = learner.update("scripted", play(learner, VECTOR))
     assert play_and_learn
     former = {name: tensor for name, tensor in learner.to_tensors().items() if not name.endswith("est_reward")}
-    restored = RL2Learner.from_tensors(learner.config, former, learner.to_meta(), device="cpu")
-    assert float(restored._critic("scripted").highest_reward) == 0.0
-    assert torch.equal(restored._critic("scripted").mean, learner._critic("scripted").mean)
+    resumed = RL2Learner.from_tensors(learner.config, former, learner.to_meta(), device="cpu")
+    assert float(resumed._critic("scripted").highest_reward) == 0.0
+    assert torch.equal(resumed._critic("scripted").mean, learner._critic("scripted").mean)
