@@ -66,6 +66,16 @@ class StoreConnection:
         """Return whether a transaction or snapshot is open."""
         return self.raw.in_transaction
 
+    def changes(self) -> tuple[int, int] | None:
+        """Return numbers that differ from earlier ones if anything was written since; None inside a transaction.
+
+        What a transaction wrote may be undone without any further change of the numbers.
+        """
+        with self._lock:
+            if self.is_in_transaction():
+                return None
+            return int(self.value("PRAGMA data_version")), self.raw.total_changes
+
     def close(self) -> None:
         """Close the connection. The last connection that closes moves the WAL into the database."""
         with self._lock, translated("closing the store", self.path):

@@ -53,6 +53,7 @@ from memory.records.trials import (
     FamilyMemory,
     MemoryStats,
     StoredTrial,
+    StoreSizes,
     TrialRecord,
 )
 from memory.records.upkeep import (
@@ -112,6 +113,7 @@ __all__ = [
     "Request",
     "RequestStatus",
     "Rollback",
+    "StoreSizes",
     "StoredContextKey",
     "StoredCurvePoint",
     "StoredTrial",

@@ -98,11 +98,10 @@ class FamilyMemory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryStats:
-    """The size of episodic memory, and the space that the store takes on the disk.
+class StoreSizes:
+    """The space that the store takes on the disk.
 
     Attributes:
-        families: one entry per family that is not removed, in the order in which they were added.
         database_bytes: size of the database file.
         free_bytes: the part of the database file that is free for reuse.
         wal_bytes: size of the database's write-ahead log.
@@ -110,12 +109,27 @@ class MemoryStats:
         disk_free_bytes: free space of the file system.
     """
 
-    families: tuple[FamilyMemory, ...]
     database_bytes: int
     free_bytes: int
     wal_bytes: int
     parameters_bytes: int
     disk_free_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """The number of bytes on the disk: database, write-ahead log and parameter files."""
+        return self.database_bytes + self.wal_bytes + self.parameters_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryStats(StoreSizes):
+    """The size of episodic memory, and the space that the store takes on the disk.
+
+    Attributes:
+        families: one entry per family that is not removed, in the order in which they were added.
+    """
+
+    families: tuple[FamilyMemory, ...]
 
     @property
     def trials(self) -> int:
@@ -126,8 +140,3 @@ class MemoryStats:
     def episodes(self) -> int:
         """The number of episodes in episodic memory, over all families."""
         return sum(family.episodes for family in self.families)
-
-    @property
-    def size_bytes(self) -> int:
-        """The number of bytes on the disk: database, write-ahead log and parameter files."""
-        return self.database_bytes + self.wal_bytes + self.parameters_bytes

@@ -32,6 +32,9 @@ class FamilyTable:
         self._counters = counters
         self._read: dict[int, tuple[tuple[Any, ...], Family]] = {}
         """The rows that :meth:`all` read last, by id, with their families."""
+        self._listed: dict[bool, tuple[tuple[int, int], list[Family]]] = {}
+        """What :meth:`all` returned last, with and without removed families, and the changes of the store until then.
+        """
 
     def add(self, spec: FamilySpec, *, state: FamilyState = FamilyState.PENDING) -> Family:
         """Add a family.
@@ -62,7 +65,20 @@ class FamilyTable:
             return self.get(name)
 
     def all(self, *, with_removed: bool = False) -> list[Family]:
-        """Return the families in the order in which they were added."""
+        """Return the families in the order in which they were added.
+
+        They are not read again while nothing is written to the store. The daemon asks for them several times a second,
+        and reading the rows of 1,000 families takes 3 ms.
+        """
+        changes, listed = self._connection.changes(), self._listed.get(with_removed)
+        if changes is not None and listed is not None and listed[0] == changes:
+            return list(listed[1])
+        families = self._all(with_removed=with_removed)
+        if changes is not None:
+            self._listed[with_removed] = changes, families
+        return list(families)
+
+    def _all(self, *, with_removed: bool) -> list[Family]:
         found = self._connection.rows(
             "SELECT * FROM families WHERE ? OR state <> 'removed' ORDER BY id", (with_removed,)
         )
@@ -73,7 +89,7 @@ class FamilyTable:
     def _family_of(self, row: Row) -> tuple[tuple[Any, ...], Family]:
         """Return the values of a row and its family, which is made only if the values are not those read last.
 
-        The daemon reads all families several times a second, and a spec takes 50 µs to parse.
+        A spec takes 50 µs to parse.
         """
         values = tuple(row)
         known = self._read.get(row["id"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memory.connection import Row, StoreConnection
 from memory.folder import DataFolder
-from memory.records import FamilyMemory, MemoryStats
+from memory.records import FamilyMemory, MemoryStats, StoreSizes
 
 _PER_FAMILY = """
 SELECT name, kept_trials, kept_episodes, kept_bytes,
@@ -29,12 +29,24 @@ class Statistics:
         """Return the size of episodic memory per family, and the space that the store takes on the disk."""
         with self._connection.snapshot():
             families = tuple(_family_memory(row) for row in self._connection.rows(_PER_FAMILY))
+            return MemoryStats(families=families, **vars(self.sizes()))
+
+    def kept_episodes(self) -> dict[str, int]:
+        """Return the number of each family's episodes in episodic memory, by its name.
+
+        :meth:`memory_stats` looks into the trials of each family, which takes ten times as long.
+        """
+        found = self._connection.rows("SELECT name, kept_episodes FROM families WHERE state <> 'removed' ORDER BY id")
+        return {row["name"]: row["kept_episodes"] for row in found}
+
+    def sizes(self) -> StoreSizes:
+        """Return the space that the store takes on the disk."""
+        with self._connection.snapshot():
             page_bytes = int(self._connection.value("PRAGMA page_size"))
             num_free_pages = int(self._connection.value("PRAGMA freelist_count"))
             parameters = self._connection.value("SELECT coalesce(sum(size_bytes), 0) FROM parameter_files")
         disk = os.statvfs(self._folder.path)
-        return MemoryStats(
-            families=families,
+        return StoreSizes(
             database_bytes=_size(self._folder.store_path),
             free_bytes=page_bytes * num_free_pages,
             wal_bytes=_size(wal_path(self._folder.store_path)),

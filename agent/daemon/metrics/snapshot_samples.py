@@ -120,10 +120,9 @@ def _mean_samples(snapshot: Snapshot) -> Iterator[tuple[str, Samples]]:
 
 
 def _memory_samples(snapshot: Snapshot, of: _Labels) -> Iterator[tuple[str, Samples]]:
-    memory = snapshot.memory
-    yield "learnd_memory_episodes", {of[family.family]: float(family.episodes) for family in memory.families}
-    yield "learnd_memory_size_bytes", {(): float(memory.size_bytes)}
-    yield "learnd_wal_size_bytes", {(): float(memory.wal_bytes)}
+    yield "learnd_memory_episodes", {of[family]: float(episodes) for family, episodes in snapshot.episodes.items()}
+    yield "learnd_memory_size_bytes", {(): float(snapshot.sizes.size_bytes)}
+    yield "learnd_wal_size_bytes", {(): float(snapshot.sizes.wal_bytes)}
     damage: _Values = {(str(kind),): 0.0 for kind in ProblemKind}
     for problem in snapshot.damage:
         damage[(str(problem.kind),)] += 1

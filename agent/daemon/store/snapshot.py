@@ -15,10 +15,10 @@ from memory.records import (
     FamilyState,
     JobKind,
     JobSummary,
-    MemoryStats,
     Problem,
     ProblemKind,
     StoredCurvePoint,
+    StoreSizes,
 )
 from memory.store import Store
 
@@ -37,7 +37,8 @@ class Snapshot:
         returns: the newest held-out returns of each active family, oldest first.
         counters: every counter of the store.
         jobs: the newest run and the newest success of each kind of job.
-        memory: contents and size of the episodic memory.
+        episodes: number of each family's episodes in episodic memory.
+        sizes: the space that the store takes on the disk.
         policy_version: number of the current version; 0 before the first.
         data_version: a number that changes when another connection commits.
         damage: known damage of the store.
@@ -49,7 +50,8 @@ class Snapshot:
     curves: Curves
     counters: tuple[CounterValue, ...]
     jobs: Mapping[JobKind, JobSummary]
-    memory: MemoryStats
+    episodes: Mapping[str, int]
+    sizes: StoreSizes
     policy_version: int
     data_version: int
     evaluated: Mapping[str, tuple[float, int]] = field(default_factory=dict)
@@ -76,18 +78,20 @@ def read_snapshot(store: Store, before: Snapshot | None) -> Snapshot:
     families = tuple(store.families.all())
     newest_point = store.curves.newest_id()
     known, added = _known_and_added(store, families, before)
+    damage = store.damage.all()
     evaluated = {**(known.evaluated if known else {}), **_evaluated(added)}
     return Snapshot(
         families=families,
         curves=_with(known.curves if known else {}, added),
         counters=tuple(store.counters.all()),
         jobs={summary.kind: summary for summary in store.jobs.summaries()},
-        memory=store.stats.memory_stats(),
+        episodes=store.stats.kept_episodes(),
+        sizes=store.stats.sizes(),
         policy_version=store.initializations.current_version() or 0,
         data_version=data_version,
         evaluated=evaluated,
         returns=_returns(store, families, evaluated, before),
-        damage=(*store.damage.all(), *_damaged_families(store.damage.all(), families)),
+        damage=(*damage, *_damaged_families(damage, families)),
         first_added_at=store.families.first_added_at(),
         newest_point=newest_point,
     )

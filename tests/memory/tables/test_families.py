@@ -232,6 +232,44 @@ def test_only_a_family_whose_row_changed_is_read_again(store: Store) -> None:
     assert [family.name for family in store.families.all()] == ["mdps"]
 
 
+def test_families_are_read_again_only_if_something_was_written(store: Store, folder: DataFolder) -> None:
+    store.families.add(make_spec("bandits"))
+    statements: list[str] = []
+    store._connection.raw.set_trace_callback(statements.append)
+
+    def names() -> tuple[list[str], bool]:
+        """Return the names of the families, and whether their rows were read."""
+        statements.clear()
+        found = [family.name for family in store.families.all()]
+        return found, any("FROM families" in statement for statement in statements)
+
+    assert names() == (["bandits"], True)
+    assert names() == (["bandits"], False)
+    store.families.all().clear()
+    assert names() == (["bandits"], False), "after a change of the list that was returned"
+    with Store.open(folder) as other:
+        other.families.add(make_spec("mdps"))
+    assert names() == (["bandits", "mdps"], True), "after a write of another connection"
+    store.families.set_state("mdps", FamilyState.REMOVED)
+    assert names() == (["bandits"], True), "after a write of its own"
+    assert [family.name for family in store.families.all(with_removed=True)] == ["bandits", "mdps"]
+    assert names() == (["bandits"], False)
+
+
+def test_families_of_a_transaction_that_is_undone_are_forgotten(store: Store) -> None:
+    store.families.add(make_spec("bandits"))
+
+    def fail() -> None:
+        with store._connection.transaction("adding a family"):
+            store.families.add(make_spec("mdps"))
+            assert [family.name for family in store.families.all()] == ["bandits", "mdps"]
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert [family.name for family in store.families.all()] == ["bandits"]
+
+
 def test_past_quarantines_are_kept_with_their_end(folder: DataFolder) -> None:
     now = [1000.0]
     with Store.open(folder, clock=lambda: now[0]) as store:

@@ -205,6 +205,10 @@ def test_memory_stats_count_what_is_kept(store: Store) -> None:
     assert stats.parameters_bytes > 12_000
     assert stats.database_bytes + stats.wal_bytes > 0
     assert stats.disk_free_bytes > 0
+    assert store.stats.kept_episodes() == {family.family: family.episodes for family in stats.families}
+    assert store.stats.sizes().size_bytes == stats.size_bytes
+    store.families.set_state("acrobot", FamilyState.REMOVED)
+    assert store.stats.kept_episodes().keys() == {"cartpole"}
 
 
 def test_a_kept_checkpoint_outlives_the_live_one(store: Store, folder: DataFolder) -> None:
