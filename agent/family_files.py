@@ -77,15 +77,6 @@ def declaration_in(path: Path, settings: Settings) -> FileDeclaration:
     return FileDeclaration(spec=spec, content=tomllib.loads(text))
 
 
-def declared_in(path: Path, settings: Settings) -> FamilySpec:
-    """Return the family that a file declares.
-
-    Raises:
-        FamilySpecError: the file cannot be read, or declares no valid family; the error has the line.
-    """
-    return declaration_in(path, settings).spec
-
-
 def _text_of(path: Path) -> str:
     try:
         content = _first_bytes(path)

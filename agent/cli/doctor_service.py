@@ -144,13 +144,13 @@ def families(context: CheckContext) -> Iterator[Finding]:
 
 def family_files(context: CheckContext) -> Iterator[Finding]:
     """Check that every file in the watched folders declares a family."""
-    from agent.family_files import declared_in, family_files, watched_folders
+    from agent.family_files import declaration_in, family_files, watched_folders
 
     files = [path for folder in watched_folders(context.settings) for path in family_files(folder)]
     problems: dict[str, str] = {}
     for path in files:
         try:
-            declared_in(path, context.settings)
+            declaration_in(path, context.settings)
         except FamilySpecError as error:
             problems[str(path)] = f"{error.found} {error.hint}".strip()
     if context.store is not None and context.folder.holder_pid() is not None:

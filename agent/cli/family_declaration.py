@@ -101,10 +101,10 @@ def declared_by_file(
         CommandError: an option was given.
         FamilySpecError: the file cannot be read, or declares no valid family; the error has the line.
     """
-    from agent.family_files import declared_in
+    from agent.family_files import declaration_in
 
     refuse_options(file, refused, "the file declares the family")
-    spec = declared_in(Path(file).expanduser().absolute(), invocation.settings)
+    spec = declaration_in(Path(file).expanduser().absolute(), invocation.settings).spec
     return spec if name is None else replace(spec, name=name)
 
 

@@ -16,7 +16,7 @@ import asyncio
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,72 +144,119 @@ def synchronise(store: Store, declared: Declared, *, changing: Collection[Path] 
             are.
         changing: the files that may be written just now; their families stay as they are too.
     """
-    unreadable = [Path(path) for path, found in declared.items() if isinstance(found, FileProblem)]
-    for record in store.family_files.all():
-        is_hidden = any(folder in Path(record.path).parents for folder in unreadable)
+    known = _Known(store)
+    unreadable = {Path(path) for path, found in declared.items() if isinstance(found, FileProblem)}
+    for record in list(known.records.values()):
+        is_hidden = not unreadable.isdisjoint(Path(record.path).parents)
         is_kept = record.path in declared or Path(record.path) in changing
         if not is_kept and not record.is_gone and not is_hidden:
-            _pause(store, record)
+            _pause(known, record)
     problems = []
     for path, found in declared.items():
-        problem = found if isinstance(found, FileProblem) else _take_over(store, path, found)
+        problem = found if isinstance(found, FileProblem) else _take_over(known, path, found)
         if problem is not None:
             problems.append(problem)
     return problems
 
 
-def _pause(store: Store, record: FamilyFile) -> None:
-    family = _families(store).get(record.family_id)
+class _Known:
+    """The families and the records of files of a store, which are read once for all files.
+
+    Args:
+        store: the store, to which each change is written at once.
+
+    Attributes:
+        families: the families that are not removed, by id.
+        records: the records of files, by path.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.families = {family.id: family for family in store.families.all()}
+        self.records = {record.path: record for record in store.family_files.all()}
+
+    def named(self, name: str) -> Family | None:
+        """Return the family of a name."""
+        return next((family for family in self.families.values() if family.name == name), None)
+
+    def add(self, spec: FamilySpec) -> Family:
+        """Add a family."""
+        family = self._store.families.add(spec)
+        self.families[family.id] = family
+        return family
+
+    def set_state(self, family: Family, state: FamilyState, *, reason: str = "") -> None:
+        """Set the state of a family."""
+        self.families[family.id] = self._store.families.set_state(family.name, state, reason=reason)
+        if state is FamilyState.REMOVED:
+            del self.families[family.id]
+
+    def record(self, path: str, declared: FileDeclaration, *, family_id: int, before: FamilyFile | None = None) -> None:
+        """Record what a file declares; of an unchanged file, keep the declaration that was recorded before."""
+        record = FamilyFile(
+            path=path,
+            family_id=family_id,
+            declaration=declared.spec.to_json() if before is None else before.declaration,
+            content=declared.content,
+            is_gone=False,
+        )
+        self._store.family_files.record(record)
+        self.records[path] = record
+
+    def mark_gone(self, record: FamilyFile) -> None:
+        """Record that a file does not exist any more."""
+        self._store.family_files.mark_gone(record.path)
+        self.records[record.path] = replace(record, is_gone=True)
+
+    def forget(self, record: FamilyFile) -> None:
+        """Remove the record of a file."""
+        self._store.family_files.forget(record.path)
+        del self.records[record.path]
+
+
+def _pause(known: _Known, record: FamilyFile) -> None:
+    family = known.families.get(record.family_id)
     if family is not None and family.state is not FamilyState.PAUSED:
-        store.families.set_state(family.name, FamilyState.PAUSED, reason=GONE)
+        known.set_state(family, FamilyState.PAUSED, reason=GONE)
         log.info("family is paused: its file is gone", family=family.name, file=record.path)
-    store.family_files.mark_gone(record.path)
+    known.mark_gone(record)
 
 
-def _take_over(store: Store, path: str, declared: FileDeclaration) -> FileProblem | None:
+def _take_over(known: _Known, path: str, declared: FileDeclaration) -> FileProblem | None:
     """Make one family as its file declares it; return why this is not possible."""
-    families, spec = _families(store), declared.spec
-    record = next((record for record in store.family_files.all() if record.path == path), None)
-    own = None if record is None else families.get(record.family_id)
+    spec, record = declared.spec, known.records.get(path)
+    own = None if record is None else known.families.get(record.family_id)
     if record is not None and (own is not None or not record.is_gone) and _is_unchanged(record, path, declared):
         # A family that was removed by hand while its file was there stays removed until the file changes.
         if record.is_gone:
-            _resume(store, own)
+            _resume(known, own)
         if record.is_gone or record.content != declared.content:
-            _record(store, path, declared, family_id=record.family_id, before=record)
+            known.record(path, declared, family_id=record.family_id, before=record)
         return None
-    named = next((family for family in families.values() if family.name == spec.name), None)
+    named = known.named(spec.name)
     if named is not None and (own is None or named.id != own.id):
-        if (problem := _adopt(store, path, declared, named)) is not None:
+        if (problem := _adopt(known, path, declared, named)) is not None:
             return problem
         if own is not None:
-            store.families.set_state(own.name, FamilyState.REMOVED, reason="its family file names another family now")
+            known.set_state(own, FamilyState.REMOVED, reason="its family file names another family now")
         return None
     if own is not None:
-        store.families.set_state(own.name, FamilyState.REMOVED, reason="its family file was changed")
-    added = store.families.add(spec)
-    _record(store, path, declared, family_id=added.id)
+        known.set_state(own, FamilyState.REMOVED, reason="its family file was changed")
+    added = known.add(spec)
+    known.record(path, declared, family_id=added.id)
     event = "family of a new file is added" if own is None else "family of a changed file is added again"
     log.info(event, family=spec.name, file=path)
     return None
 
 
-def _record(
-    store: Store, path: str, declared: FileDeclaration, *, family_id: int, before: FamilyFile | None = None
-) -> None:
-    """Record what a file declares; of an unchanged file, keep the declaration that was recorded before."""
-    declaration = declared.spec.to_json() if before is None else before.declaration
-    store.family_files.record(path, family_id=family_id, declaration=declaration, content=declared.content)
-
-
-def _adopt(store: Store, path: str, declared: FileDeclaration, named: Family) -> FileProblem | None:
+def _adopt(known: _Known, path: str, declared: FileDeclaration, named: Family) -> FileProblem | None:
     """Let a file declare a family that exists already; return why this is not possible.
 
     Both must be equal, as for a file that `learnd env export` wrote or that was renamed, and no other file may declare
     the family.
     """
     spec = declared.spec
-    other = next((r for r in store.family_files.all() if r.family_id == named.id and r.path != path), None)
+    other = next((r for r in known.records.values() if r.family_id == named.id and r.path != path), None)
     if other is not None and not other.is_gone:
         return FileProblem(file=path, found=f"{other.path} declares a family of the same name, {spec.name}.")
     before = other if other is not None and _is_unchanged(other, path, declared) else None
@@ -221,40 +268,32 @@ def _adopt(store: Store, path: str, declared: FileDeclaration, named: Family) ->
         )
         return FileProblem(file=path, found=found)
     if other is not None:
-        _resume(store, named)
-        store.family_files.forget(other.path)
-    _record(store, path, declared, family_id=named.id, before=before)
+        _resume(known, named)
+        known.forget(other)
+    known.record(path, declared, family_id=named.id, before=before)
     return None
 
 
-def _resume(store: Store, family: Family | None) -> None:
+def _resume(known: _Known, family: Family | None) -> None:
     """Resume a family that was paused because its file was gone."""
     if family is not None and family.state is FamilyState.PAUSED and family.state_reason == GONE:
-        store.families.set_state(family.name, FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE)
-
-
-def _families(store: Store) -> dict[int, Family]:
-    return {family.id: family for family in store.families.all()}
+        known.set_state(family, FamilyState.PENDING if family.spaces is None else FamilyState.ACTIVE)
 
 
 def _is_unchanged(record: FamilyFile, path: str, declared: FileDeclaration) -> bool:
     """Return whether a file declares the family of a record, which may be that of a file that was renamed.
 
-    A file with the same content does, whatever settings or a newer learnd make of what the content leaves open. Content
-    is compared in one folder only, because relative paths start there.
+    Either is enough:
+
+    - the same content, whatever settings or a newer learnd make of what the content leaves open. It is compared in one
+      folder only, because relative paths start there.
+    - the same declaration, so that a default may be written down, as far as the version that wrote the record knew its
+      keys: records of older versions do not have ``network``, and have import paths without symbolic links.
     """
-    is_in_place = Path(record.path).parent == Path(path).parent
-    return (is_in_place and record.content == declared.content) or _is_declared(record, declared.spec)
-
-
-def _is_declared(record: FamilyFile, spec: FamilySpec) -> bool:
-    """Return whether a record has the same declaration as a file, as far as the version that wrote it knew its keys.
-
-    Records of older versions do not have ``network``, and have import paths without symbolic links; the family is not
-    changed for that.
-    """
-    stored = json.loads(json.dumps(spec.to_json()))
-    if "network" not in record.declaration and not spec.network:
+    if record.content == declared.content and Path(record.path).parent == Path(path).parent:
+        return True
+    stored = json.loads(json.dumps(declared.spec.to_json()))
+    if "network" not in record.declaration and not declared.spec.network:
         del stored["network"]
     return _with_real_paths(record.declaration) == _with_real_paths(stored)
 

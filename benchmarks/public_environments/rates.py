@@ -25,7 +25,7 @@ import psutil
 import torch
 
 from agent.config.settings import Settings
-from agent.family_files import declared_in
+from agent.family_files import declaration_in
 from envs.family import FamilySpec, Split
 from envs.gymnasium.batch import WorkerTaskBatch
 from envs.gymnasium.host.making import registered_spec
@@ -85,7 +85,7 @@ def compared(file: Path, *, seconds: float, limit_s: float) -> Compared | str:
 def _measure(file: Path, seconds: float, sender: Connection) -> None:
     torch.set_num_threads(1)
     try:
-        sender.send(_rates(declared_in(file, Settings()), seconds))
+        sender.send(_rates(declaration_in(file, Settings()).spec, seconds))
     except Exception as error:  # noqa: BLE001  (an environment may raise anything)
         sender.send(f"{type(error).__name__}: {error}"[:300])
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from memory.connection import Row, StoreConnection, from_json, to_json
 from memory.records.family_files import FamilyFile
 
@@ -19,20 +16,19 @@ class FamilyFileTable:
         """Return the files, in the order of their paths."""
         return [_family_file(row) for row in self._connection.rows("SELECT * FROM family_files ORDER BY path")]
 
-    def record(self, path: str, *, family_id: int, declaration: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-        """Record that a file declares a family, in place of what it declared before.
-
-        Args:
-            path: the file.
-            family_id: id of the family.
-            declaration: the spec that the file declares, as JSON values.
-            content: the keys and values of the file, as JSON values.
-        """
+    def record(self, file: FamilyFile) -> None:
+        """Record what a file declares, in place of what it declared before."""
         with self._connection.transaction("recording a family file"):
             self._connection.execute(
                 "INSERT OR REPLACE INTO family_files (path, family_id, declaration, content, is_gone)"
-                " VALUES (?, ?, ?, ?, 0)",
-                (path, family_id, to_json(declaration), to_json(content)),
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    file.path,
+                    file.family_id,
+                    to_json(file.declaration),
+                    None if file.content is None else to_json(file.content),
+                    file.is_gone,
+                ),
             )
 
     def mark_gone(self, path: str) -> None:

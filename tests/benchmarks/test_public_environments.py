@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.settings import Settings
-from agent.family_files import declared_in
+from agent.family_files import declaration_in
 from benchmarks.public_environments.catalogue import CLASSIC, Package, PublicEnvironment, catalogue
 from benchmarks.public_environments.page import BEGINS, ENDS, Row, Verdict, table, write_page
 from benchmarks.public_environments.rows import family_file, row_of
@@ -25,7 +25,7 @@ def test_there_are_at_least_sixty_environments_and_each_has_a_name_of_its_own() 
 
 def test_each_environment_has_a_valid_family_file(tmp_path: Path) -> None:
     for environment in catalogue():
-        spec = declared_in(family_file(environment, tmp_path), Settings())
+        spec = declaration_in(family_file(environment, tmp_path), Settings()).spec
         assert (spec.name, spec.entry) == (environment.name, environment.entry)
 
 

@@ -12,14 +12,15 @@ import pytest
 
 from agent.config.settings import Settings, StreamSettings
 from agent.daemon import family_folders
-from agent.daemon.family_folders import GONE, FamilyFolders
+from agent.daemon.family_folders import GONE, FamilyFolders, synchronise
 from agent.daemon.store.thread import StoreThread
-from agent.family_files import family_files
+from agent.family_files import declaration_in, family_files
 from envs.declaration import family_from_declaration
 from envs.family import FamilySpec
 from envs.family_file import family_file_text
 from memory.folder import DataFolder
 from memory.records import Family, FamilyState
+from memory.records.family_files import FamilyFile
 from memory.store import Store
 from tests.agent.daemon.daemon_process import QUICK, DaemonProcess, until
 
@@ -206,10 +207,11 @@ def test_a_family_of_an_older_version_keeps_its_history_and_the_network(watched:
     file.write_text(POLE)
     watched.look()
     first = watched.admit()
-    path, declared = str(file), first.require_spec().to_json()
+    declared = first.require_spec().to_json()
     del declared["network"]
-    watched.store.family_files.record(path, family_id=first.id, declaration=declared, content={})
-    watched.forget_contents()
+    watched.store.family_files.record(
+        FamilyFile(path=str(file), family_id=first.id, declaration=declared, content=None, is_gone=False)
+    )
     watched.restart()
     assert watched.look() == []
     assert watched.family().id == first.id
@@ -280,6 +282,50 @@ def test_a_file_with_the_same_content_in_another_folder_is_another_family(watche
     watched.look()
     (watched.files / "a.toml").rename(watched.other_files / "a.toml")
     assert ["added otherwise" in found for found in watched.look()] == [True]
+
+
+def test_a_default_that_is_written_down_changes_nothing(watched: Watched) -> None:
+    file = watched.files / "pole.toml"
+    file.write_text(POLE)
+    watched.look()
+    admitted = watched.admit()
+    file.write_text(POLE + f"episodes = {admitted.require_spec().episodes_per_trial}\n")
+    assert watched.look() == []
+    assert watched.family() == admitted
+
+
+@pytest.mark.parametrize("num_files", [1, 6])
+def test_the_families_and_the_records_are_read_once_however_many_files_there_are(
+    num_files: int, watched: Watched
+) -> None:
+    for number in range(num_files):
+        (watched.files / f"{number}.toml").write_text(POLE + f'name = "pole-{number}"\n')
+    declared = {str(path): declaration_in(path, watched.settings) for path in family_files(watched.files)}
+    statements: list[str] = []
+    watched.store._connection.raw.set_trace_callback(statements.append)
+    for num_added in (num_files, 0):
+        statements.clear()
+        assert synchronise(watched.store, declared) == []
+        assert sum("INSERT INTO families" in statement for statement in statements) == num_added
+        assert sum("ORDER BY" in statement for statement in statements) <= 2
+    (watched.files / "0.toml").unlink()
+    del declared[str(watched.files / "0.toml")]
+    statements.clear()
+    assert synchronise(watched.store, declared) == []
+    assert sum("ORDER BY" in statement for statement in statements) <= 2
+    assert watched.family("pole-0").state is FamilyState.PAUSED
+
+
+def test_names_that_change_places_at_once_are_reported_and_no_family_is_lost(watched: Watched) -> None:
+    first, second = watched.files / "a.toml", watched.files / "b.toml"
+    first.write_text(POLE + 'name = "pole"\n')
+    second.write_text(LAKE + 'name = "lake"\n')
+    watched.look()
+    numbers = {family.name: family.id for family in watched.store.families.all()}
+    first.write_text(LAKE + 'name = "lake"\n')
+    second.write_text(POLE + 'name = "pole"\n')
+    assert len(watched.look()) == 2
+    assert {family.name: family.id for family in watched.store.families.all()} == numbers
 
 
 def test_a_file_that_goes_pauses_its_family_and_its_return_resumes_it(watched: Watched) -> None:
