@@ -6,7 +6,6 @@ task can be drawn again from its split and its index.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from envs.entries import portable_entry
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split, in_pool
 from envs.gymnasium.variations import Distribution, Variation, VariationTarget
+from envs.seeds import key_of
 
 NUM_SIDES = 4
 """One combination of permutations, signs and delays in this many is held out."""
@@ -70,8 +70,7 @@ def draw_one(spec: FamilySpec, split: Split, index: int, *, exposure: int = 0) -
         index: index of the task.
         exposure: number of times that it was begun before.
     """
-    words = json.dumps([portable_entry(spec.entry), spec.kwargs, split.value], sort_keys=True, default=str).encode()
-    key = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
+    key = key_of(json.dumps([portable_entry(spec.entry), spec.kwargs, split.value], sort_keys=True, default=str))
     number, exposure = in_pool(spec, split, index, exposure)
     task = draw_task(spec.variations, entropy=(key, number), is_held_out=split is Split.HELD_OUT)
     if exposure == 0 or not spec.variations:

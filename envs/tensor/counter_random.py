@@ -9,7 +9,6 @@ Shapes: B trials, M tasks, N numbers a task, H hashes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from typing import Any
@@ -19,6 +18,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from envs.family import Split
+from envs.seeds import key_of
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 ROW_GAMMA = 0xD1342543DE82EF95
@@ -38,8 +38,7 @@ def stream_key(entry: str, kwargs: dict[str, Any], split: Split, purpose: str) -
         split: training or held-out tasks.
         purpose: the use of the numbers ("tasks", "noise").
     """
-    words = json.dumps([entry, kwargs, split.value, purpose], sort_keys=True).encode()
-    return int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
+    return key_of(json.dumps([entry, kwargs, split.value, purpose], sort_keys=True))
 
 
 def task_seeds(key: int, first_task: int | Tensor, num_tasks: int, device: torch.device) -> Int64[Tensor, "M"]:

@@ -13,7 +13,6 @@ is kept by rehearsal, not by a penalty on parameters.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -25,6 +24,7 @@ from agent.learners.family_parts import starting_with
 from agent.learners.rl2.first_practice import Attempt, BlockReturn, block_of, saved_block
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.teachers import teacher_of
+from envs.seeds import seed_of
 from envs.spaces import SpacePair
 
 PATIENCE_BLOCKS = 2
@@ -208,8 +208,7 @@ class Specialists:
     def begin(self, name: str) -> None:
         """Begin to learn a family apart whose first practice has failed."""
         attempt = self._attempts.pop(name)
-        words = hashlib.sha256(f"{self.shared.seed}/{name}/specialist".encode()).digest()
-        seed = int.from_bytes(words[:4], "little")
+        seed = seed_of(self.shared.seed, name, "specialist")
         learner = RL2Learner(self.shared.config, device=self.shared.device, seed=seed)
         learner.add_family(name, attempt.spaces)
         self._of[name] = Specialist(learner=learner, reference_return=attempt.reference_return, returns=[])

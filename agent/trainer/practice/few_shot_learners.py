@@ -7,7 +7,6 @@ tensors. The rest of their state is JSON in the metadata.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from envs.family import Split
 from envs.few_shot.tasks import FewShotFamily, FewShotShapes
 from envs.kinds import FamilyKind
 from envs.registry import open_few_shot
+from envs.seeds import seed_of
 from memory.records import Family
 
 log = structlog.get_logger(__name__)
@@ -127,7 +127,7 @@ class FewShotLearners:
         """
         recipe = self.recipe_of(family)
         config = _with_a_floor(recipe.config(self._planned_updates))
-        generator = torch.Generator().manual_seed(_seed_of(self._seed, name))
+        generator = torch.Generator().manual_seed(seed_of(self._seed, name))
         task = self.tasks_of(family).sample(1, split=Split.HELD_OUT, first_task=0, device=self._device)
         try:
             learner = build(recipe.learner, shapes_of(family), config, generator=generator, device=self._device)
@@ -202,7 +202,3 @@ def _with_a_floor(config: Any) -> Any:
     if "final_outer_lr_scale" not in names:
         return config
     return dataclasses.replace(config, final_outer_lr_scale=LEFT_OF_RATE)
-
-
-def _seed_of(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")

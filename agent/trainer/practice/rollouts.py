@@ -7,7 +7,6 @@ function of the committed state at its start, whatever the trainer does meanwhil
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from agent.learners.rl2.trials import TrialBatch
 from agent.trainer.families import learner_name, patience_with, spaces_of
 from agent.trainer.plays import BackgroundPlays
 from agent.trainer.practice.open_environments import OpenEnvironments
+from envs.seeds import seed_of
 from envs.task_batch import TaskBatch, given_contexts, recurs
 from memory.records import Family
 
@@ -157,9 +157,7 @@ def stored_rows(tasks: TaskBatch, num_stored: int, *, generator: torch.Generator
 
 def rollout_generator(learner: RL2Learner, name: str, first_task: int) -> torch.Generator:
     """Return the source of a rollout's noise, which follows from the learner's seed, the family and the first task."""
-    words = f"{learner.seed}/{name}/{first_task}".encode()
-    seed = int.from_bytes(hashlib.sha256(words).digest()[:8], "little") >> 1
-    return torch.Generator(device=learner.device).manual_seed(seed)
+    return torch.Generator(device=learner.device).manual_seed(seed_of(learner.seed, name, first_task))
 
 
 def _described_pieces(batch: TrialBatch, segment: Segment, *, num_stored: int, took_s: float) -> PlayedTrials:

@@ -28,7 +28,7 @@ def _soon_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a first practice fail after two updates, and a specialist be done after about thirty."""
     soon = {
         "first_practice": {"ATTEMPT_UPDATES": 2, "BLOCK_UPDATES": 2, "LOW_SHARE": 9.0},
-        "specialist": {"PATIENCE_BLOCKS": 2, "MOST_UPDATES": 30, "MOST_LESSONS": 120},
+        "specialist": {"PATIENCE_BLOCKS": 4, "MOST_UPDATES": 30, "MOST_LESSONS": 120},
     }
     for module, values in soon.items():
         for name, value in values.items():
