@@ -172,8 +172,8 @@ def test_every_chart_has_its_numbers_as_a_table_and_every_axis_draws(tmp_path: P
     fill_with(tmp_path / "learnd", 2)
     with DaemonProcess(tmp_path / "learnd", config=still()) as service:
         page, faults = open_page(f"{service.url}#family=family-000")
-        for name in ("time", "slices", "steps"):
-            page.locator(".choice label", has_text=name).click()
+        for name in ("time", "learner steps", "steps"):
+            page.locator(".choice").get_by_text(name, exact=True).click()
             assert _is_drawn(page, "#curve")
         page.locator("#curve-table summary").click()
         assert page.locator("#curve-table tbody tr").count() == 6

@@ -101,3 +101,11 @@ def test_text_has_the_contrast_of_wcag_aa_on_every_ground(theme: str) -> None:
     for text, ground in (("ink", "warn-back"), ("ink", "bad-back"), ("warn", "warn-back"), ("bad", "bad-back")):
         lighter, darker = sorted((_luminance(colours[text]), _luminance(colours[ground])), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ground)
+
+
+def test_the_page_calls_learner_steps_by_their_name_and_not_slices() -> None:
+    """A repair of a candidate is a learner step too, and no slice of practice."""
+    texts = {path.name: path.read_text() for path in (STATIC / "index.html", *(STATIC / "js").glob("*.js"))}
+    assert [name for name, text in texts.items() if re.search(r"\bslices?\b(?! *\()", text)] == []
+    named = {name for name, text in texts.items() if "learner steps" in text}
+    assert named == {"index.html", "family.js", "memory.js", "now.js"}

@@ -12,7 +12,7 @@ const METRICS = {
   met_trial_return: "trial in met tasks", uncertainty: "uncertainty",
   rehearsal_kl: "KL of rehearsal", rehearsal_share: "share of rehearsal",
 };
-const AXES = { env_steps: "environment steps", at: "time", learner_steps: "slices of the service" };
+const AXES = { env_steps: "environment steps", at: "time", learner_steps: "learner steps of the service" };
 const MOST_LINES = 5;
 const MOST_ROWS = 300;
 const shown = { name: "", detail: null, curves: null, turn: 0 };
@@ -89,7 +89,7 @@ function showCurve() {
   const newest = curves.points.slice(-MOST_ROWS).reverse();
   render(byId("curve-table").querySelector(".scroll"), table([
     ["time", (p) => moment(p.at), "nowrap"], ["steps", (p) => count(p.env_steps), "num"],
-    ["slices", (p) => count(p.learner_steps), "num optional"], ["label", (p) => labelOf(detail, p)],
+    ["learner steps", (p) => count(p.learner_steps), "num optional"], ["label", (p) => labelOf(detail, p)],
     ["value", (p) => withError(p.value, p.standard_error), "num"],
   ], newest, { caption: `${name} of ${detail.name}, newest first` }));
 }

@@ -41,7 +41,7 @@ export function showMatrix(matrix) {
   const [from, to] = [Math.min(...xs), Math.max(...xs)];
   const said = (f) => `score of ${f.name} from ${score(f.cells[0].score)} to ${score(f.cells.at(-1).score)}, ${share(f.cells.filter((c) => c.is_practised).length / f.cells.length)} of its evaluations after practice`;
   render(byId("matrix"),
-    paragraph(`Scores over the ${count(to)} slices of the service. A stronger colour is a better score, amber is below random actions, and the line below marks practice.${matrix.average_performance === null ? "" : ` Mean performance ${score(matrix.average_performance)}.`}`),
+    paragraph(`Scores over the ${count(to)} learner steps of the service. A stronger colour is a better score, amber is below random actions, and the line below marks practice.${matrix.average_performance === null ? "" : ` Mean performance ${score(matrix.average_performance)}.`}`),
     el("div", { class: "scroll", "data-scroll": "matrix", tabindex: "0", role: "region", "aria-label": "Scores of all families over time" }, table([
       ["family", (f) => familyLink(f.name, "matrix"), "name"],
       ["score over time", (f) => strip(f.cells, from, to, said(f)), "wide"],

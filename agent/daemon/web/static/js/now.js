@@ -39,7 +39,7 @@ export function showNow(status) {
     ["mean score", meanScore(status.families)],
     ["steps", count(total("env_steps"))],
     ["trials", count(total("trials"))],
-    ["slices", count(status.learner_steps)],
+    ["learner steps", count(status.learner_steps)],
     ["trainer", status.learner?.state ?? NOTHING],
     ["device", status.device ?? NOTHING],
     ["up for", status.since === null ? NOTHING : duration(Date.now() / 1000 - status.since)],
