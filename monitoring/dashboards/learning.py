@@ -202,7 +202,10 @@ ADAPTATION = DashboardSpec(
                     "A gap means that the memory helps.",
                     unit="none",
                     queries=[
-                        Query(expr=f"topk($top, learnd_met_return{{{FAMILIES}}})", legend="{{family}}: {{start}}")
+                        Query(
+                            expr=f"topk($top, learnd_met_return{{{FAMILIES}}})",
+                            legend="{{family}}: {{trial_begins_with}}",
+                        )
                     ],
                 ),
                 PanelSpec(
@@ -210,7 +213,10 @@ ADAPTATION = DashboardSpec(
                     description="Whole trial in tasks that were met before, with their memory and without.",
                     unit="none",
                     queries=[
-                        Query(expr=f"topk($top, learnd_met_trial_return{{{FAMILIES}}})", legend="{{family}}: {{start}}")
+                        Query(
+                            expr=f"topk($top, learnd_met_trial_return{{{FAMILIES}}})",
+                            legend="{{family}}: {{trial_begins_with}}",
+                        )
                     ],
                 ),
             ),

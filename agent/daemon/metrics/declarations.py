@@ -1,8 +1,8 @@
 """The declarations of all metrics: name, kind, unit, labels and help. The table in docs/operating.md is made from them.
 
 Totals come from the store, so restarts do not reset them. The number of label values is bounded: labels are family,
-job, outcome, reason, state, kind of damage, kind of process, phase of the work, setting, device, part of the loss, and
-index of the episode.
+job, outcome, reason, state, kind of damage, kind of process, phase of the work, setting, device, part of the loss,
+index of the episode, start of the policy in a family's spaces, and what a trial begins with.
 """
 
 from __future__ import annotations
@@ -96,16 +96,16 @@ LEARNING = (
         "learnd_met_return",
         "Return of the first episode in met tasks.",
         "family",
-        "start",
+        "trial_begins_with",
         unit="return",
-        notes="only of families whose tasks recur; `start` is `memory` or `empty` "
+        notes="only of families whose tasks recur; `trial_begins_with` is `memory` or `empty` "
         "([continual.md](continual.md#what-comes-back))",
     ),
     _gauge(
         "learnd_met_trial_return",
         "Return of a whole trial in met tasks.",
         "family",
-        "start",
+        "trial_begins_with",
         unit="return",
         notes="as `learnd_met_return`",
     ),

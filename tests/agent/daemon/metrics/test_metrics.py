@@ -35,8 +35,8 @@ LABELS = {
     "learnd_eval_score": {"family"},
     "learnd_eval_return": {"family"},
     "learnd_zero_shot_score": {"family", "start"},
-    "learnd_met_return": {"family", "start"},
-    "learnd_met_trial_return": {"family", "start"},
+    "learnd_met_return": {"family", "trial_begins_with"},
+    "learnd_met_trial_return": {"family", "trial_begins_with"},
     "learnd_forgetting": {"family"},
     "learnd_forward_transfer": {"family"},
     "learnd_average_performance": set(),
@@ -140,8 +140,8 @@ def test_the_metric_names_and_labels_are_exactly_those_of_record(tmp_path: Path)
     assert 'learnd_eval_score{family="bandits"} 0.25' in text
     assert 'learnd_eval_return{family="bandits"} 1.25' in text
     assert 'learnd_zero_shot_score{family="bandits",start="copied"} 0.125' in text
-    assert 'learnd_met_return{family="bandits",start="memory"} 0.875' in text
-    assert 'learnd_met_trial_return{family="bandits",start="empty"} 6.5' in text
+    assert 'learnd_met_return{family="bandits",trial_begins_with="memory"} 0.875' in text
+    assert 'learnd_met_trial_return{family="bandits",trial_begins_with="empty"} 6.5' in text
     assert 'learnd_forgetting{family="bandits"} 0.0625' in text
     assert 'learnd_forward_transfer{family="bandits"} -0.125' in text
     assert "learnd_average_performance 0.1875" in text
