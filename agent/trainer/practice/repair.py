@@ -11,7 +11,8 @@ from torch import Tensor
 from agent.learners.family_parts import without_parts
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.parameters import policy_from_initialization
-from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal_slice import RehearsalSlice
 from agent.learners.rl2.rehearsal.taking_over import learn_from
 from agent.learners.rl2.rehearsal.teachers import fits, for_spaces
 from agent.trainer.families import learner_name

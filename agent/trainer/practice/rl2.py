@@ -18,7 +18,8 @@ from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.parameters import covers, policy_from_initialization
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.recurring_training import RecurringTraining
-from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal_slice import RehearsalSlice
 from agent.learners.rl2.rehearsal.taking_over import take_over
 from agent.learners.rl2.specialist import Phase, Specialists
 from agent.learners.rl2.training import FamilyTraining

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rehearsal.rehearsal import Rehearsal, RehearsalSlice
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal_slice import RehearsalSlice
 from agent.learners.rl2.rehearsal.reservoir import Reservoir
 from agent.learners.rl2.rehearsal.teachers import fits
 from agent.learners.state import as_tensors

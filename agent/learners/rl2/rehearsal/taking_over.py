@@ -31,7 +31,7 @@ from agent.learners.rl2.packing import lay_out
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.rehearsal.lessons import Lesson, lesson_of, longest_first
 from agent.learners.rl2.rehearsal.past_trials import of_batch
-from agent.learners.rl2.rehearsal.rehearsal import RehearsalSlice
+from agent.learners.rl2.rehearsal.rehearsal_slice import RehearsalSlice
 from agent.learners.rl2.rehearsal.teachers import decided_by
 from agent.learners.rl2.specialist import Specialist
 from agent.learners.rl2.targets import update_targets

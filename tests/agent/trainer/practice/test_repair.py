@@ -44,7 +44,7 @@ def lose(session: TrainerSession) -> None:
 def _stored_trials_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the KL on stored trials be small although much was lost, and let lessons end before their time is up."""
     monkeypatch.setattr("agent.trainer.practice.repair.LEARNED_AGAIN", 0.02)
-    monkeypatch.setattr("agent.learners.rl2.rehearsal.rehearsal.TOLERANCE", 1e9)
+    monkeypatch.setattr("agent.learners.rl2.rehearsal.rehearsal_slice.TOLERANCE", 1e9)
 
 
 def learned(store: Store, folder: DataFolder, open_session: SessionMaker) -> tuple[TrainerSession, Family]:

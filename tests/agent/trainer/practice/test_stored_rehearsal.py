@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agent.config.settings import Settings
-from agent.learners.rl2.rehearsal.rehearsal import TOLERANCE
+from agent.learners.rl2.rehearsal.rehearsal_slice import TOLERANCE
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.consolidate import consolidate
 from agent.trainer.session import TrainerSession
@@ -134,7 +134,7 @@ def _repair_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Stored trials were played by several policies, so that some of the loss stays.
     """
-    monkeypatch.setattr("agent.learners.rl2.rehearsal.rehearsal.TOLERANCE", 0.04)
+    monkeypatch.setattr("agent.learners.rl2.rehearsal.rehearsal_slice.TOLERANCE", 0.04)
     monkeypatch.setattr("agent.trainer.practice.repair.LEARNED_AGAIN", 0.02)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from agent.learners.rl2.learner import RL2Learner
-from agent.learners.rl2.rehearsal.rehearsal import FOLLOWING, FULL_LOSS, MEASURED_FAMILIES, TOLERANCE, Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal import MEASURED_FAMILIES, Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal_slice import FOLLOWING, FULL_LOSS, TOLERANCE
 from agent.learners.rl2.rehearsal.reservoir import HELD_BACK_EVERY, Reservoir, is_held_back
 from agent.learners.rl2.trials import to_records
 from envs.spaces import ActionKind, ActionSpec, ImageShape, ObservationKind, ObservationSpec, SpacePair

@@ -6,7 +6,8 @@ import torch
 
 from agent.learners.rl2.learner import RL2Learner
 from agent.learners.rl2.rehearsal.past_trials import past_trials
-from agent.learners.rl2.rehearsal.rehearsal import TOLERANCE, Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal import Rehearsal
+from agent.learners.rl2.rehearsal.rehearsal_slice import TOLERANCE
 from agent.learners.rl2.rehearsal.teachers import fits, taught, teacher_of
 from tests.agent.learners.rl2.playing import learner_for, play
 from tests.agent.learners.rl2.rehearsal.test_rehearsal import lose, remember
