@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,9 @@ class LearnerStepTable:
         return Checkpoint(file=file, meta=checkpoint_meta, learner_steps=number, created_at=at)
 
     def _add_points_of_others(self, step: LearnerStep, *, at: float) -> None:
-        if step.points_of_others:
-            for family in self._families.all():
-                self._curves.add(family, step.points_of_others.get(family.name, ()), at=at)
+        for name, points in step.points_of_others.items():
+            with contextlib.suppress(FamilyNotFoundError):
+                self._curves.add(self._families.get(name), points, at=at)
 
     def _add_step(self, family: Family, step: LearnerStep) -> int:
         """Record the step; return its number. Learner steps are numbered from 1 over the whole store, without gaps."""

@@ -44,7 +44,7 @@ def restored_rehearsal(
         return reservoir
 
     stored = set(reservoirs.family_ids())
-    known = [name for name in learner.families if family_id(name) in stored]
+    known = dict.fromkeys(name for name in learner.families if family_id(name) in stored)
     measured = {name: loss for name, loss in meta.get("losses", ()) if name in known}
     unmeasured = {name: 0.0 for name in known if name not in measured}
     retention = {name: kept for name, kept in meta.get("retention", {}).items() if name in known}

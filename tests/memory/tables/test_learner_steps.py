@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,6 +181,24 @@ def test_a_value_that_is_not_a_number_is_kept_as_one(store: Store) -> None:
     found = [point.point.value for point in store.curves.points("cartpole", CurveMetric.LOSS)]
     assert math.isnan(found[0])
     assert found[1:] == values[1:]
+
+
+def test_a_step_records_points_of_the_families_named_and_leaves_out_those_that_were_removed(store: Store) -> None:
+    for name in ("cartpole", "acrobot", "pendulum", "gone"):
+        add_active_family(store, name)
+    store.families.set_state("gone", FamilyState.REMOVED)
+    points = (CurvePoint(metric=CurveMetric.REHEARSAL_KL, value=0.25),)
+    statements: list[str] = []
+    store._connection.raw.set_trace_callback(statements.append)
+    step = replace(make_step(), points_of_others={"acrobot": points, "gone": points})
+    store.learner_steps.commit(step, make_tensors(size=10), {})
+    store._connection.raw.set_trace_callback(None)
+    found = {
+        family.name: [point.point.value for point in store.curves.points(family.name, CurveMetric.REHEARSAL_KL)]
+        for family in store.families.all()
+    }
+    assert found == {"cartpole": [], "acrobot": [0.25], "pendulum": []}
+    assert not any("FROM families" in text and "ORDER BY" in text for text in statements), "all families were read"
 
 
 def test_memory_stats_count_what_is_kept(store: Store) -> None:
