@@ -145,7 +145,10 @@ class Repair:
 
     def _rehearse(self, names: Sequence[str], start: SliceTime) -> RehearsalSlice:
         """Rehearse what is still lost on stored trials."""
-        rehearsed = self.rehearsal.begin_repair(names, progress=self.slices.heartbeat.beat_or_give_up)
+        left_s = self._time_s - start.passed_s
+        rehearsed = self.rehearsal.begin_repair(
+            names, within_s=left_s / 2.0, progress=self.slices.heartbeat.beat_or_give_up
+        )
         self.learner.set_learning_rate(RATE * self.learner.config.learning_rate)
         while rehearsed.is_losing(names) and start.passed_s < self._time_s:
             self.slices.heartbeat.beat_or_give_up()

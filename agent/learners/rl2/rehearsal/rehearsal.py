@@ -164,17 +164,32 @@ class Rehearsal:
             if measured and time.monotonic() > until:
                 break
             measured.append(name)
-            del self.losses[name]  # Measured families move to the end of the order.
-            self.losses[name] = self.measure(name)
+            self._measure_again(name)
         return others, tuple(measured)
 
-    def begin_repair(self, names: Sequence[str], *, progress: Callable[[], object] = lambda: None) -> RehearsalSlice:
-        """Measure families, each after a call of ``progress``; prepare the given ones and those that lose most."""
+    def _measure_again(self, name: str) -> None:
+        loss = self.measure(name)
+        del self.losses[name]  # Measured families move to the end of the order.
+        self.losses[name] = loss
+
+    def begin_repair(
+        self, names: Sequence[str], *, within_s: float = math.inf, progress: Callable[[], object] = lambda: None
+    ) -> RehearsalSlice:
+        """Measure families, and prepare the rehearsal of the given ones and of those that lose most.
+
+        Args:
+            names: the families to repair.
+            within_s: time after which no further family is measured, beyond the given ones.
+            progress: called before each measurement.
+        """
+        until = time.monotonic() + within_s
         repaired = [name for name in names if name in self.losses]
         beside = [name for name in self._may_lose() if name not in repaired]
-        for name in (*repaired, *beside):
+        for index, name in enumerate((*repaired, *beside)):
+            if index >= len(repaired) and time.monotonic() > until:
+                break
             progress()
-            self.losses[name] = self.measure(name)
+            self._measure_again(name)
         others = sorted(beside, key=lambda name: -self.losses[name])
         return self.prepare([*repaired, *others][: max(REHEARSED_FAMILIES, len(repaired))])
 

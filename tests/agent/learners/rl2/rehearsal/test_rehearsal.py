@@ -290,3 +290,18 @@ def test_a_repair_sends_a_beat_before_it_measures_each_family() -> None:
     beats: list[str] = []
     rehearsal.begin_repair(["scripted"], progress=lambda: beats.append("beat"))
     assert len(beats) == len(rehearsal.losses) == 1
+
+
+def test_a_repair_measures_what_it_repairs_and_others_only_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = learner_of_two()
+    learner.add_family("third", VECTOR)
+    rehearsal = Rehearsal(learner)
+    for name in learner.families:
+        remember(rehearsal, learner, name, VECTOR, times=1)
+    measured: list[str] = []
+    monkeypatch.setattr(rehearsal, "measure", lambda name: measured.append(name) or 0.0)
+    rehearsal.begin_repair(["third"], within_s=-1.0)
+    assert measured == ["third"]
+    assert list(rehearsal.losses) == ["scripted", "another", "third"], "the others are measured first next time"
+    rehearsal.begin_repair(["another"])
+    assert sorted(measured[1:]) == ["another", "scripted", "third"]
