@@ -175,9 +175,5 @@ def checksum_of(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]])
     return content_checksum(arrays, description=_as_text(described))
 
 
-def _families_as_text(families: Mapping[str, KnownFamily] | Mapping[str, KnownFewShotFamily]) -> str:
-    return _as_text({name: dataclass_to_json(family) for name, family in families.items()})
-
-
 def _as_text(values: Any) -> str:
     return json.dumps(values, sort_keys=True, ensure_ascii=False)

@@ -63,18 +63,17 @@ class ContextIndex:
     def __init__(self, width: int = 64) -> None:
         self.width = width
         self._size = 0
-        self._num_dead = 0
         self._centre: Floats | None = None
         self._allocate(_FIRST_CAPACITY)
 
     def __len__(self) -> int:
         """Return the number of trials."""
-        return self._size - self._num_dead
+        return self._size
 
     @property
     def trial_ids(self) -> Ids:
         """[N] the ids of the trials, ascending."""
-        return self._ids[: self._size][self._is_live[: self._size]]
+        return self._ids[: self._size].copy()
 
     @property
     def size_bytes(self) -> int:
@@ -83,7 +82,7 @@ class ContextIndex:
 
     @property
     def _arrays(self) -> list[NDArray[Any]]:
-        return [self._ids, self._digests, self._embeddings, self._squares, self._is_live]
+        return [self._ids, self._digests, self._embeddings, self._squares]
 
     # Changes
 
@@ -102,16 +101,6 @@ class ContextIndex:
         rows = self._rows_for(ids)
         self._digests[rows] = halves
         self._set_embeddings(rows, embeddings)
-
-    def remove(self, trial_ids: Sequence[int] | Ids) -> None:
-        """Remove trials. Ids that the index does not have are ignored."""
-        rows = self._rows_of(np.asarray(trial_ids, dtype=np.int64))
-        rows = rows[rows >= 0]
-        self._is_live[rows] = False
-        self._squares[rows] = np.inf
-        self._num_dead = self._size - int(np.count_nonzero(self._is_live[: self._size]))
-        if self._num_dead * 4 > self._size:
-            self._take(np.flatnonzero(self._is_live[: self._size]))
 
     # Search
 
@@ -178,8 +167,7 @@ class ContextIndex:
         """Return the rows with a digest, oldest first."""
         halves = np.frombuffer(digest, dtype=np.uint64)
         rows = np.flatnonzero(self._digests[: self._size, 0] == halves[0])
-        is_same = (self._digests[rows, 1] == halves[1]) & self._is_live[rows]
-        same: Ids = rows[is_same]
+        same: Ids = rows[self._digests[rows, 1] == halves[1]]
         return same
 
     def _centred(self, embeddings: Floats) -> Floats:
@@ -225,8 +213,7 @@ class ContextIndex:
         places = np.minimum(np.searchsorted(known, ids), max(self._size - 1, 0))
         if self._size == 0:
             return np.full(len(ids), -1)
-        is_known = (known[places] == ids) & self._is_live[places]
-        return np.where(is_known, places, -1)
+        return np.where(known[places] == ids, places, -1)
 
     def _append(self, ids: Ids) -> None:
         """Make rows for new trials, in ascending order, without keys."""
@@ -234,12 +221,11 @@ class ContextIndex:
             self._take(np.arange(self._size), capacity=max(2 * len(self._ids), self._size + len(ids)))
         end = self._size + len(ids)
         is_in_order = self._size == 0 or bool(ids[0] > self._ids[self._size - 1])
-        self._ids[self._size : end], self._is_live[self._size : end] = ids, True
+        self._ids[self._size : end] = ids
         self._squares[self._size : end] = np.inf
         self._size = end
         if not is_in_order:
-            kept: Ids = np.argsort(self._ids[:end], kind="stable")
-            self._take(kept[self._is_live[kept]], capacity=len(self._ids))
+            self._take(np.argsort(self._ids[:end], kind="stable"), capacity=len(self._ids))
 
     def _set_embeddings(self, rows: Ids, embeddings: Floats | None) -> None:
         if embeddings is None or embeddings.shape[1] != self.width:
@@ -252,21 +238,18 @@ class ContextIndex:
         self._embeddings[rows] = values
         self._squares[rows] = np.where(is_known, (values**2).sum(1), np.float32(np.inf))
 
-    def _take(self, rows: Ids, *, capacity: int | None = None) -> None:
-        """Keep only these rows, in this order, in new arrays."""
+    def _take(self, rows: Ids, *, capacity: int) -> None:
+        """Put the rows into new arrays, in this order."""
         old = self._arrays
-        self._allocate(max(capacity or len(rows) * 5 // 4, _FIRST_CAPACITY))
+        self._allocate(capacity)
         for before, after in zip(old, self._arrays, strict=True):
             before.take(rows, axis=0, out=after[: len(rows)], mode="clip")
-        self._size = len(rows)
-        self._num_dead = self._size - int(np.count_nonzero(self._is_live[: self._size]))
 
     def _allocate(self, capacity: int) -> None:
         self._ids: Ids = np.zeros(capacity, np.int64)
         self._digests: NDArray[np.uint64] = np.zeros((capacity, DIGEST_BYTES // 8), np.uint64)
         self._embeddings: Floats = np.zeros((capacity, self.width), np.float32)
         self._squares: Floats = np.full(capacity, np.inf, np.float32)
-        self._is_live: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
 
 
 def _smallest(values: Floats, count: int) -> Ids:

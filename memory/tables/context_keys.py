@@ -6,7 +6,6 @@ Therefore the rows have no checksum. An embedding that cannot be read counts as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory.connection import Row, StoreConnection
@@ -28,21 +27,6 @@ SELECT trials.id FROM trials LEFT JOIN context_keys ON context_keys.trial_id = t
 WHERE trials.family_id = ? AND (context_keys.trial_id IS NULL OR context_keys.generation <> ?)
 ORDER BY trials.id DESC LIMIT ?
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyExtent:
-    """The extent of a family's keys.
-
-    Attributes:
-        family_id: id of the family; a new family of an old name has another.
-        num_keys: number of its keys.
-        newest_trial: id of its newest trial with a key; 0 without any.
-    """
-
-    family_id: int
-    num_keys: int
-    newest_trial: int
 
 
 class ContextKeyTable:
@@ -100,34 +84,6 @@ class ContextKeyTable:
                 (family_id, after, limit),
             )
         return [StoredContextKey(trial_id=row["trial_id"], key=_key(row)) for row in rows]
-
-    def extent(self, family: str) -> KeyExtent:
-        """Return which keys a family has, without reading them.
-
-        Raises:
-            FamilyNotFoundError: there is no family of that name.
-        """
-        with self._connection.snapshot():
-            family_id = self._families.get(family).id
-            row = self._connection.rows(
-                "SELECT count(*) AS num_keys, coalesce(max(trial_id), 0) AS newest FROM context_keys"
-                " WHERE family_id = ?",
-                (family_id,),
-            )[0]
-        return KeyExtent(family_id=family_id, num_keys=row["num_keys"], newest_trial=row["newest"])
-
-    def trial_ids(self, family: str) -> list[int]:
-        """Return the ids of a family's trials that have a key, oldest first.
-
-        Raises:
-            FamilyNotFoundError: there is no family of that name.
-        """
-        with self._connection.snapshot():
-            family_id = self._families.get(family).id
-            rows = self._connection.rows(
-                "SELECT trial_id FROM context_keys WHERE family_id = ? ORDER BY trial_id", (family_id,)
-            )
-        return [int(row["trial_id"]) for row in rows]
 
     def outdated(self, family: str, *, generation: int, limit: int) -> list[int]:
         """Return the ids of a family's trials that have no embedding of a generation, newest first.

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-OWN_PREFIX = "learnd_"
-
 
 class MetricKind(StrEnum):
     """A kind of metric of the exposition format."""

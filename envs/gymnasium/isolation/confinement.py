@@ -21,7 +21,6 @@ CONFINED = "_LEARND_CONFINED"
 
 DEVICES = "/dev"
 TEMPORARY = "/tmp"  # noqa: S108 -- where programs expect to write; Python's own temporary files go to ``TMPDIR``
-STANDARD_FDS = 3
 
 
 def confine(plan: Mapping[str, Any]) -> dict[str, Any]:

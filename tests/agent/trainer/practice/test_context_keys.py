@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from memory.retrieval.family_indexes import FamilyIndexes
+import numpy as np
+
 from memory.retrieval.key_upkeep import KeyUpkeep
 from memory.store import Store
 from tests.agent.trainer.conftest import SessionMaker, feed_bandits, practise
@@ -21,8 +22,4 @@ def test_every_stored_trial_of_a_slice_has_a_key_and_after_it_an_embedding(
     encoder = KeyUpkeep.of(store).encoder(store.families.get(family.name))
     assert encoder is not None
     assert {key.key.generation for key in keys} == {encoder.generation}
-    index = FamilyIndexes(store.contexts, width=64, generation=encoder.generation).of(family.name)
-    embedding = keys[0].key.embedding
-    assert embedding is not None
-    matches = index.find(None, embedding, 1)
-    assert matches.distances[0] == 0.0
+    assert all(key.key.embedding is not None and np.isfinite(key.key.embedding).all() for key in keys)
