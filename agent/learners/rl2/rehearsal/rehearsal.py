@@ -194,7 +194,10 @@ class Rehearsal:
         return self.prepare([*repaired, *others][: max(REHEARSED_FAMILIES, len(repaired))])
 
     def _may_lose(self) -> list[str]:
-        """Return the families that share parameters with another one, in the order of :attr:`losses`."""
+        """Return the families that share parameters with another one, in the order of :attr:`losses`.
+
+        Removed families count as others: what they changed may not have been rehearsed yet.
+        """
         sharing = self._learner.sharing_families()
         return [name for name in self.losses if name in sharing]
 
