@@ -30,7 +30,7 @@ from agent.learners.rl2.normalisation import PopArtCritic
 from agent.learners.rl2.optimizer import ScaledAdam, moments_by_parameter
 from agent.learners.rl2.packing import stretches_of
 from agent.learners.rl2.pair import PairModule
-from agent.learners.rl2.parameters import in_present_form, with_added_parameters
+from agent.learners.rl2.parameters import in_present_form, new_reward_bounds, with_added_parameters
 from agent.learners.rl2.policy import RL2Policy
 from agent.learners.rl2.targets import update_targets
 from agent.learners.rl2.trials import TrialBatch
@@ -356,7 +356,7 @@ class RL2Learner:
             learner._families[family["name"]] = progress
             learner._set_core_scale(progress)
         learner.policy.load_state_dict(with_added_parameters(learner.policy, starting_with("policy/", tensors)))
-        learner.critics.load_state_dict(_reward_bounds(learner.critics) | starting_with("critics/", tensors))
+        learner.critics.load_state_dict(new_reward_bounds(learner.critics) | starting_with("critics/", tensors))
         moments_of_policy = starting_with("optimizer/policy.", tensors)
         of_policy = in_present_form(learner.policy, moments_of_policy, keys=learner.policy.pairs)
         saved = {f"policy.{name}": moment for name, moment in of_policy.items()}
@@ -398,9 +398,3 @@ class RL2Learner:
         for prefix, module in (("policy", self.policy), ("critics", self.critics)):
             for name, parameter in module.named_parameters():
                 yield f"{prefix}.{name}", parameter
-
-
-def _reward_bounds(critics: nn.ModuleDict) -> dict[str, Tensor]:
-    """Return the range and the unit of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
-    state, names = critics.state_dict(), ("lowest_reward", "highest_reward", "reward_unit")
-    return {name: tensor for name, tensor in state.items() if name.endswith(names)}

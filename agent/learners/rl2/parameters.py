@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.protocol import look_aheads
@@ -41,6 +41,12 @@ def with_added_parameters(policy: RL2Policy, tensors: Mapping[str, Tensor]) -> d
     """
     new = {name: tensor for name, tensor in policy.state_dict().items() if is_added_parameter(name)}
     return new | in_present_form(policy, tensors)
+
+
+def new_reward_bounds(critics: nn.ModuleDict) -> dict[str, Tensor]:
+    """Return the range and the unit of rewards of new critics, which checkpoints of learnd 0.1.0 lack."""
+    state, names = critics.state_dict(), ("lowest_reward", "highest_reward", "reward_unit")
+    return {name: tensor for name, tensor in state.items() if name.endswith(names)}
 
 
 def in_present_form(

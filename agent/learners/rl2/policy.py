@@ -83,7 +83,7 @@ class RL2Policy(nn.Module):
         return cast("PairModule", self.pairs[spaces.key])
 
     def of_images(self) -> list[nn.Module]:
-        """Return the encoder of images and the networks of the pairs of spaces with images, which share it."""
+        """Return the encoder of images and the networks of the space pairs with images, which share it."""
         pairs = [pair for pair in self.pairs.values() if cast("PairModule", pair).spaces.observation.images]
         return pairs if self.images is None else [self.images, *pairs]
 

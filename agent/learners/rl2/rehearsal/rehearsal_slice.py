@@ -33,7 +33,7 @@ class RehearsalSlice:
 
     Args:
         learner: the learner.
-        lessons: one for each pair of spaces.
+        lessons: one for each space pair.
         losses: the measured KL of each family of the lessons, by name.
         weights: how much the KL of each of these families counts, in the same order.
         least_loss: KL in nats that a family counts as losing at least.
