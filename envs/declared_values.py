@@ -62,10 +62,10 @@ def parse_variation(text: str) -> Variation:
         return Variation(name=name, target=target, distribution=distribution, values=names)
     if kind == Distribution.FROZEN_LAKE_MAP.value and len(rest) <= 2:
         numbers = [_number(text, number) for number in rest]
-        options: dict[str, Any] = {
-            "size": int(numbers[0]) if numbers else 4,
-            "p": numbers[1] if len(numbers) > 1 else 0.8,
-        }
+        size, p = numbers[0] if numbers else 4.0, numbers[1] if len(numbers) > 1 else 0.8
+        if not size.is_integer():
+            refuse_variation(text, f"{size:g} is not a whole number.")
+        options: dict[str, Any] = {"size": int(size), "p": p}
         return Variation(name=name, target=target, distribution=Distribution.FROZEN_LAKE_MAP, options=options)
     distribution = RANGES.get(kind, Distribution.UNIFORM)
     bounds = rest if kind in RANGES else [kind, *rest]

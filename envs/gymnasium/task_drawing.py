@@ -215,7 +215,7 @@ def _draw(variation: Variation, drawn: dict[str, Any], generator: np.random.Gene
         case Distribution.CHOICE:
             return variation.values[int(generator.integers(len(variation.values)))]
         case Distribution.FROZEN_LAKE_MAP:
-            return _draw_frozen_lake_map(variation.options, generator)
+            return _draw_frozen_lake_map(variation, generator)
         case Distribution.SUM:
             return sum(_operands(variation, drawn))
         case Distribution.PRODUCT:
@@ -264,21 +264,43 @@ def _draw_change(variation: Variation, generator: np.random.Generator) -> Any:
 
 
 def _operands(variation: Variation, drawn: dict[str, Any]) -> list[float]:
-    try:
-        return [drawn[name] for name in variation.values]
-    except KeyError as error:
-        raise FamilySpecError(
-            operation="drawing variation",
-            subject=variation.name,
-            found=f"it combines {error.args[0]!r}, which no earlier variation draws.",
-            hint="Declare that one first.",
-        ) from error
+    for name in variation.values:
+        if name not in drawn:
+            found, hint = f"it combines {name!r}, which no earlier variation draws.", "Declare that one first."
+        elif not isinstance(drawn[name], int | float):
+            found, hint = f"it combines {name!r}, which is {drawn[name]!r:.60}.", "Combine numbers."
+        else:
+            continue
+        raise FamilySpecError(operation="drawing variation", subject=variation.name, found=found, hint=hint)
+    return [drawn[name] for name in variation.values]
 
 
-def _draw_frozen_lake_map(options: dict[str, Any], generator: np.random.Generator) -> list[str]:
-    from gymnasium.envs.toy_text.frozen_lake import generate_random_map
+MOST_MAP_DRAWS = 2000
+"""Maps without a way to the goal that are drawn before a FrozenLake map is given up."""
 
-    return list(generate_random_map(options.get("size", 4), options.get("p", 0.8), int(generator.integers(2**31 - 1))))
+
+def _draw_frozen_lake_map(variation: Variation, generator: np.random.Generator) -> list[str]:
+    """Return the map that Gymnasium's ``generate_random_map`` draws, which would draw for ever where no map has a way.
+
+    Raises:
+        FamilySpecError: none of many maps has a way from the start to the goal.
+    """
+    from gymnasium.envs.toy_text.frozen_lake import is_valid
+    from gymnasium.utils.seeding import np_random
+
+    size, p = variation.options.get("size", 4), variation.options.get("p", 0.8)
+    cells, _ = np_random(int(generator.integers(2**31 - 1)))
+    for _ in range(MOST_MAP_DRAWS):
+        board = cells.choice(["F", "H"], (size, size), p=[p, 1 - p])
+        board[0][0], board[-1][-1] = "S", "G"
+        if is_valid(board.tolist(), size):
+            return ["".join(row) for row in board]
+    raise FamilySpecError(
+        operation="drawing variation",
+        subject=variation.name,
+        found=f"none of {MOST_MAP_DRAWS} maps of size {size} with a share of {p:g} frozen cells has a way to the goal.",
+        hint="Declare a larger share of frozen cells, such as 0.8, or a smaller map.",
+    )
 
 
 def task_numbers(variations: tuple[Variation, ...], task: Task) -> list[float]:

@@ -6,6 +6,7 @@ This module does not import numpy, because every command that opens a store read
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -142,12 +143,39 @@ def is_open(variations: tuple[Variation, ...]) -> bool:
     return any(variation.distribution is Distribution.AUTO for variation in variations)
 
 
+LARGEST_INTEGER = 2**53
+"""Bound of whole numbers: larger ones are not exact, because ranges are written as floats."""
+
+LARGEST_MAP = 128
+"""Largest side of a random FrozenLake map."""
+
+
 def _complaint(variation: Variation) -> str:
     ranged = {Distribution.UNIFORM, Distribution.LOG_UNIFORM, Distribution.INTEGER, Distribution.FACTORS}
-    if variation.distribution in ranged and not variation.low <= variation.high:
-        return f"its low, {variation.low}, is above its high, {variation.high}."
+    if variation.distribution in ranged and (complaint := _range_complaint(variation)):
+        return complaint
     if variation.distribution in {Distribution.LOG_UNIFORM, Distribution.FACTORS} and variation.low <= 0:
         return f"a log-uniform range must be positive, but its low is {variation.low}."
     if variation.distribution is Distribution.CHOICE and not variation.values:
         return "it has no values to choose from."
+    if variation.distribution is Distribution.FROZEN_LAKE_MAP:
+        return _map_complaint(**{"size": 4, "p": 0.8} | variation.options)
+    return ""
+
+
+def _range_complaint(variation: Variation) -> str:
+    low, high = variation.low, variation.high
+    largest = LARGEST_INTEGER if variation.distribution is Distribution.INTEGER else sys.float_info.max / 2
+    if not (abs(low) <= largest and abs(high) <= largest):
+        return f"its range, {low!r:.40} to {high!r:.40}, is not within ±{largest:g}."
+    return "" if low <= high else f"its low, {low}, is above its high, {high}."
+
+
+def _map_complaint(size: object, p: object, **others: object) -> str:
+    if others:
+        return f"a map has the options size and p, and not {', '.join(others)}."
+    if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= LARGEST_MAP:
+        return f"the size of its map, {size!r}, is not a whole number from 2 to {LARGEST_MAP}."
+    if not isinstance(p, int | float) or isinstance(p, bool) or not 0 < p <= 1:
+        return f"the share of frozen cells of its map, {p!r}, is not between 0 and 1."
     return ""

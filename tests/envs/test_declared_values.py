@@ -70,6 +70,18 @@ def test_a_variation_is_read(text: str, expected: Variation) -> None:
         ("size=int:1:2.5", "not a range of whole numbers"),
         ("reset.length=1:2", "not one of attribute, kwarg, option"),
         ("le ngth=1:2", "is not a name"),
+        ("length=1:inf", "its range, 1.0 to inf, is not within"),
+        ("length=nan:1", "its range, nan to 1.0, is not within"),
+        ("length=-1e308:1e308", "is not within"),
+        ("length=log:1:inf", "is not within"),
+        ("size=int:1:99999999999999999999", "is not within"),
+        ("size=int:1:inf", "not a range of whole numbers"),
+        ("kwarg.desc=frozen_lake_map:inf", "inf is not a whole number"),
+        ("kwarg.desc=frozen_lake_map:4.5", "4.5 is not a whole number"),
+        ("kwarg.desc=frozen_lake_map:1", "the size of its map, 1, is not a whole number from 2"),
+        ("kwarg.desc=frozen_lake_map:1e9", "the size of its map, 1000000000, is not"),
+        ("kwarg.desc=frozen_lake_map:4:0", "the share of frozen cells of its map, 0.0, is not between 0 and 1"),
+        ("kwarg.desc=frozen_lake_map:4:nan", "the share of frozen cells of its map, nan, is not between 0 and 1"),
     ],
 )
 def test_a_variation_that_means_nothing_is_refused(text: str, words: str) -> None:

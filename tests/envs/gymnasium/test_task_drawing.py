@@ -7,7 +7,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
 from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec, Split
@@ -113,3 +115,34 @@ def test_held_out_tasks_of_a_share_have_other_combinations_too() -> None:
 def test_a_variation_that_was_not_completed_cannot_be_drawn() -> None:
     with pytest.raises(FamilySpecError, match="not completed"):
         draw_task((change(InterfaceChange.ACTIONS, Distribution.AUTO),), entropy=(1,))
+
+
+def _lakes(size: int, p: float) -> tuple[Variation, ...]:
+    options = {"size": size, "p": p}
+    lake = Variation(
+        name="desc", target=VariationTarget.KWARG, distribution=Distribution.FROZEN_LAKE_MAP, options=options
+    )
+    return (lake,)
+
+
+@pytest.mark.parametrize(("size", "p"), [(4, 0.8), (5, 0.5), (8, 1.0), (2, 0.3)])
+def test_a_map_of_a_lake_is_the_one_that_gymnasium_draws(size: int, p: float) -> None:
+    for index in range(20):
+        generator = np.random.default_rng(np.random.SeedSequence((7, index)))
+        generator.integers(2**31 - 1)  # the seed of the task
+        expected = generate_random_map(size, p, int(generator.integers(2**31 - 1)))
+        assert draw_task(_lakes(size, p), entropy=(7, index)).kwargs["desc"] == expected
+
+
+def test_maps_without_a_way_are_given_up() -> None:
+    with pytest.raises(FamilySpecError, match="none of 2000 maps of size 8 with a share of 0.05 frozen cells"):
+        draw_task(_lakes(8, 0.05), entropy=(7, 0))
+
+
+def test_a_sum_of_texts_is_refused() -> None:
+    variations = (
+        Variation(name="mode", distribution=Distribution.CHOICE, values=("easy", "hard")),
+        Variation(name="total", distribution=Distribution.SUM, values=("mode", "mode")),
+    )
+    with pytest.raises(FamilySpecError, match="it combines 'mode', which is '(easy|hard)'"):
+        draw_task(variations, entropy=(7, 0))
