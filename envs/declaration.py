@@ -16,6 +16,7 @@ from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
 from envs.gymnasium.variations import Distribution, Variation, is_open
 from envs.gymnasium.wrappers import EnvWrapper, declared_wrappers, from_modules
 from envs.reference import ReferenceRule
+from envs.tensor.options import check_tensor_options
 
 EPISODES_OF_A_FIXED_ENVIRONMENT = 1
 EPISODES_OF_A_VARIED_ENVIRONMENT = 3
@@ -129,6 +130,8 @@ def family_from_declaration(
     _check_max_steps(entry, max_episode_steps)
     _check_episodes(entry, read, episodes_per_trial)
     _check_recurring(entry, recurring)
+    if is_tensor:
+        check_tensor_options(entry, wrapped.kwargs)
     return FamilySpec(
         name=name if name is not None else default_name(entry),
         source=FamilySource.TENSOR if is_tensor else FamilySource.GYMNASIUM,

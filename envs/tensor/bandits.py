@@ -18,6 +18,7 @@ from envs.family import FamilySpec, Split
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import noise_seeds, stream_key, task_seeds, uniform
+from envs.tensor.options import whole_number
 
 MAX_OUTCOMES = 1 << 22
 """Largest number of outcomes drawn in advance at once, over all steps, trials and arms."""
@@ -48,7 +49,7 @@ class BernoulliBandits:
         self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
     ) -> None:
         self.spec = spec
-        self.num_arms = int(spec.kwargs.get("num_arms", 5))
+        self.num_arms = whole_number(spec, "num_arms")
         self.spaces = bandit_spaces(self.num_arms)
         self.num_trials = num_trials
         self.may_truncate = False

@@ -18,20 +18,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from envs.errors import FamilySpecError
 from envs.family import FamilySpec, Split
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import noise_seeds, stream_key, task_seeds, uniform, uniform_at
-
-RANGES: dict[str, tuple[float, float]] = {
-    "length": (0.25, 1.0),
-    "masspole": (0.05, 0.5),
-    "masscart": (0.5, 2.0),
-    "force_mag": (5.0, 15.0),
-    "gravity": (7.0, 13.0),
-}
-"""The parameters of a task: half the pole's length in m, masses in kg, force in N, gravity in m/s²."""
+from envs.tensor.options import RANGES, cartpole_ranges
 
 STEP_S = 0.02
 MAX_POSITION_M = 2.4
@@ -75,7 +66,7 @@ class VariedCartPoles:
         self.rows_per_task = rows_per_task
         self.device = torch.device(device)
         self.max_episode_steps = spec.max_episode_steps or MAX_EPISODE_STEPS
-        self._bounds = torch.tensor(list(_ranges(spec).values()), device=self.device)
+        self._bounds = torch.tensor(list(cartpole_ranges(spec.kwargs, subject=spec.name).values()), device=self.device)
         self._limits = torch.tensor([MAX_POSITION_M, MAX_ANGLE_RAD], device=self.device)
         self._row = torch.arange(num_trials, device=self.device)
 
@@ -183,20 +174,3 @@ class VariedCartPoles:
     @staticmethod
     def _scaled(uniform_numbers: Tensor) -> Tensor:
         return uniform_numbers.mul_(2.0).sub_(1.0).mul_(MAX_START)
-
-
-def _ranges(spec: FamilySpec) -> dict[str, tuple[float, float]]:
-    """Return ``RANGES`` with the family's own settings in place."""
-    ranges = dict(RANGES)
-    for name, value in spec.kwargs.items():
-        bounds = tuple(value) if isinstance(value, list | tuple) else (value, value)
-        is_range = len(bounds) == 2 and all(isinstance(bound, int | float) for bound in bounds)
-        if name not in RANGES or not is_range or not 0.0 < bounds[0] <= bounds[1]:
-            raise FamilySpecError(
-                operation="opening family",
-                subject=spec.name,
-                found=f"{name}={value!r} sets nothing of a varied CartPole.",
-                hint=f"Set any of {', '.join(RANGES)} to a positive number, or to [low, high] in a description.",
-            )
-        ranges[name] = (float(bounds[0]), float(bounds[1]))
-    return ranges

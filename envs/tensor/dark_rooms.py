@@ -20,6 +20,7 @@ from envs.family import FamilySpec, Split, in_pool
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import seeds_of, stream_key, uniform
+from envs.tensor.options import whole_number
 
 MAX_EPISODE_STEPS = 100
 """The published length for rooms of 10 × 10, used if the family sets none."""
@@ -51,7 +52,7 @@ class DarkRooms:
         self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
     ) -> None:
         self.spec = spec
-        self.size = int(spec.kwargs.get("size", 10))
+        self.size = whole_number(spec, "size")
         self.spaces = SpacePair(
             observation=ObservationSpec(kind=ObservationKind.DISCRETE, size=self.size**2),
             action=ActionSpec(kind=ActionKind.DISCRETE, choices=(len(MOVES),), start=(0,)),

@@ -20,12 +20,10 @@ from envs.family import FamilySpec, Split, in_pool
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import exposure_seeds, noise_seeds, seeds_of, stream_key, uniform
+from envs.tensor.options import whole_number
 
 BEST_ARM, OTHER_ARMS = 0.9, 0.1
 """The probabilities with which arms pay."""
-
-NUM_ARMS, NUM_CONTEXTS, BARCODE_BITS = 10, 10, 10
-"""Defaults of ``kwargs``: the paper's."""
 
 
 class RecurringBandits:
@@ -45,9 +43,9 @@ class RecurringBandits:
         self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
     ) -> None:
         self.spec = spec
-        self.num_arms = int(spec.kwargs.get("num_arms", NUM_ARMS))
-        self.num_contexts = int(spec.kwargs.get("num_contexts", NUM_CONTEXTS))
-        self.num_bits = int(spec.kwargs.get("barcode_bits", BARCODE_BITS))
+        self.num_arms = whole_number(spec, "num_arms")
+        self.num_contexts = whole_number(spec, "num_contexts")
+        self.num_bits = whole_number(spec, "barcode_bits")
         self.spaces = SpacePair(
             observation=ObservationSpec(kind=ObservationKind.VECTOR, size=self.num_bits),
             action=ActionSpec(kind=ActionKind.DISCRETE, choices=(self.num_arms,), start=(0,)),

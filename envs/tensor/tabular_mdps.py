@@ -19,6 +19,7 @@ from envs.family import FamilySpec, Split
 from envs.spaces import ActionKind, ActionSpec, ObservationKind, ObservationSpec, SpacePair
 from envs.task_batch import Transition
 from envs.tensor.counter_random import exponential, noise_seeds, normal, stream_key, task_seeds, uniform
+from envs.tensor.options import whole_number
 
 MAX_NOISE = 1 << 20
 """Largest number of steps' noise drawn in advance at once, over all steps and trials."""
@@ -49,9 +50,9 @@ class TabularMdps:
         self, spec: FamilySpec, *, num_trials: int, device: torch.device | str, rows_per_task: int = 1
     ) -> None:
         self.spec = spec
-        self.num_states = int(spec.kwargs.get("num_states", 10))
-        self.num_actions = int(spec.kwargs.get("num_actions", 5))
-        self.horizon = int(spec.kwargs.get("horizon", 10))
+        self.num_states = whole_number(spec, "num_states")
+        self.num_actions = whole_number(spec, "num_actions")
+        self.horizon = whole_number(spec, "horizon")
         self.spaces = mdp_spaces(self.num_states, self.num_actions)
         self.num_trials = num_trials
         self.may_truncate = False

@@ -19,7 +19,7 @@ from envs.gymnasium.host.spaces import describe_observation
 from envs.random_actions import random_actions
 from envs.registry import open_tasks
 from envs.task_batch import TaskBatch, Transition
-from envs.tensor.cartpole import RANGES
+from envs.tensor.options import RANGES
 
 PLAIN = {"length": 0.5, "masspole": 0.1, "masscart": 1.0, "force_mag": 10.0, "gravity": 9.8}
 FAMILIES = ("varied_cartpole", "navigation")
