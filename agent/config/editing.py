@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 from agent.errors import AgentError
+from envs.foreign_text import parse_toml
 
 
 class EditError(AgentError):
@@ -46,7 +47,7 @@ def edited(text: str, key: str, value: Any) -> str:
 def toml_value(text: str) -> Any:
     """Return the value that a text on the command line means: TOML if it is TOML, such as 3 or true, else the text."""
     try:
-        values = tomllib.loads(f"value = {text}")
+        values = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     value = values["value"]

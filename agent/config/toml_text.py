@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from envs.foreign_text import parse_toml as parse_toml_values
+
 _OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
@@ -56,7 +58,7 @@ def parse_toml(text: str) -> TomlFile:
         TomlTextError: the text is not TOML.
     """
     try:
-        values = tomllib.loads(text)
+        values = parse_toml_values(text)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         raise TomlTextError(message, line=_line_of_message(message, text)) from error

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from agent.config.removed_settings import REMOVED_SETTINGS, IgnoredValue, split_removed
 from agent.experiments.trainable import ExperimentCaseError
 from agent.learners.config_json import ConfigValueError, config_from_json, config_to_json
+from envs.foreign_text import parse_json
 
 ConfigT = TypeVar("ConfigT")
 
@@ -66,7 +67,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _read(written: str) -> Any:
     try:
-        return json.loads(written)
+        return parse_json(written)
     except json.JSONDecodeError:
         return written
 

@@ -5,7 +5,6 @@ The worker applies them, in their order, to each copy of the environment (:mod:`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 
 from envs.entries import ONLY_CLASS, file_entry, is_python_file
 from envs.errors import FamilySpecError
+from envs.foreign_text import parse_json
 from envs.json_fields import OBJECT, TEXT, FieldTypes, checked_fields
 
 WRAPPER_FORMS = (
@@ -103,7 +103,7 @@ def parse_wrapper(text: str) -> EnvWrapper:
     if not is_python_file(name) and not all(part.isidentifier() for part in _parts(name)):
         _refuse(text, f"{name!r} is not the name of a wrapper.")
     try:
-        kwargs = json.loads(brace + tail) if brace else {}
+        kwargs = parse_json(brace + tail) if brace else {}
     except ValueError as error:
         _refuse(text, f"{brace + tail!r} is not JSON: {error}.")
     return EnvWrapper(name=name, kwargs=kwargs)
