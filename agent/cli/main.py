@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -29,6 +30,7 @@ Every command works on the data folder, whether or not the daemon runs. With --j
 """
 
 HELP_HINT = "Add --help after the command to see its arguments and options."
+FAULT_HINT = "This is a fault in learnd; its traceback is on stderr."
 
 
 @runtime_checkable
@@ -126,14 +128,24 @@ def _answer_in_json() -> int:
     """Run the command line, report usage errors as JSON like all other errors, and return the exit status."""
     try:
         status = app(prog_name="learnd", standalone_mode=False, obj=Invocation(is_own_process=True))
-    except Exception as error:
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001  (the boundary of the process: whoever asked for JSON gets JSON)
         if not isinstance(error, UsageFault):
-            raise
+            return _answer_fault(error)
         asked = " ".join(["learnd", *sys.argv[1:]])
         report = {"operation": "reading", "subject": asked, "found": error.format_message(), "hint": HELP_HINT}
         sys.stdout.write(to_json_text({"error": report}) + "\n")
         return error.exit_code
     return status if isinstance(status, int) else 0
+
+
+def _answer_fault(error: Exception) -> int:
+    """Write the traceback of a fault in learnd to stderr and the fault as JSON to stdout; return the exit status."""
+    traceback.print_exception(error)
+    report = {"operation": "learnd", "subject": "", "found": f"{type(error).__name__}: {error}", "hint": FAULT_HINT}
+    sys.stdout.write(to_json_text({"error": report}) + "\n")
+    return 1
 
 
 if __name__ == "__main__":
