@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from envs.errors import FamilySpecError
 from envs.family import FamilySource, FamilySpec
 from envs.family_file import FileDefaults, read_family_file
 from envs.few_shot.options import is_regression
+from envs.foreign_text import parse_toml
+from envs.user_paths import expanded
 
 if TYPE_CHECKING:
     from agent.config.settings import Settings
@@ -31,7 +32,7 @@ MOST_BYTES = 1 << 20
 
 def watched_folders(settings: Settings) -> tuple[Path, ...]:
     """Return the folders whose family files the daemon watches; they need not exist."""
-    named = () if settings.stream.folder is None else (settings.stream.folder.expanduser().absolute(),)
+    named = () if settings.stream.folder is None else (expanded(settings.stream.folder).absolute(),)
     return (settings.data_dir / DROP_IN_FOLDER, *named)
 
 
@@ -74,7 +75,7 @@ def declaration_in(path: Path, settings: Settings) -> FileDeclaration:
     spec = read_family_file(text, path=path, defaults=_defaults(settings))
     if spec.source is FamilySource.FEW_SHOT:
         _check_learner(path, spec)
-    return FileDeclaration(spec=spec, content=tomllib.loads(text))
+    return FileDeclaration(spec=spec, content=parse_toml(text))
 
 
 def _text_of(path: Path) -> str:

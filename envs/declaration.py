@@ -11,12 +11,13 @@ from envs.declared_values import parse_variation, refuse_variation
 from envs.default_families import RECURRING_TENSOR_FAMILIES, TENSOR_FAMILIES
 from envs.entries import ONLY_CLASS, file_entry, is_python_file
 from envs.errors import FamilySpecError
-from envs.family import DEFAULT_IMAGE_SIZE, FamilySource, FamilySpec
+from envs.family import DEFAULT_IMAGE_SIZE, LARGEST_COUNT, FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, read_options
 from envs.gymnasium.variations import Distribution, Variation, is_open
 from envs.gymnasium.wrappers import EnvWrapper, declared_wrappers, from_modules
 from envs.reference import ReferenceRule
 from envs.tensor.options import check_tensor_options
+from envs.user_paths import expanded, resolved
 
 EPISODES_OF_A_FIXED_ENVIRONMENT = 1
 EPISODES_OF_A_VARIED_ENVIRONMENT = 3
@@ -59,7 +60,7 @@ def few_shot_from_declaration(
     spec = FamilySpec(
         name=name if name is not None else default_name(entry if is_built_in else stem),
         source=FamilySource.FEW_SHOT,
-        entry=entry if is_built_in else str(place.expanduser().resolve()),
+        entry=entry if is_built_in else str(resolved(expanded(place))),
         kwargs=dict(kwargs or {}),
         episodes_per_trial=1,
         reference_return=reference_return,
@@ -130,6 +131,7 @@ def family_from_declaration(
     _check_max_steps(entry, max_episode_steps)
     _check_episodes(entry, read, episodes_per_trial)
     _check_recurring(entry, recurring)
+    _check_reference_steps(entry, reference_steps)
     if is_tensor:
         check_tensor_options(entry, wrapped.kwargs)
     return FamilySpec(
@@ -211,6 +213,16 @@ def _check_recurring(entry: str, recurring: int) -> None:
             subject=entry,
             found="the tasks of this tensor family do not recur.",
             hint=f"Leave --recurring out, or choose {' or '.join(RECURRING_TENSOR_FAMILIES)}.",
+        )
+
+
+def _check_reference_steps(entry: str, reference_steps: int) -> None:
+    if not 0 <= reference_steps <= LARGEST_COUNT:
+        raise FamilySpecError(
+            operation="describing family",
+            subject=entry,
+            found=f"reference_steps is {reference_steps}.",
+            hint=f"It is a number of steps, up to {LARGEST_COUNT}; 0 measures no reference.",
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from envs.errors import FamilySpecError
+from envs.user_paths import expanded
 
 ONLY_CLASS = "*"
 """The name after ``module:`` that stands for the only environment class of the module."""
@@ -63,7 +64,7 @@ def file_entry(entry: str, *, folder: Path | None = None) -> FileEntry:
     match = _FILE.fullmatch(entry)
     if match is None:
         _refuse(entry, "it is not a Python file.", "Write my_env.py:MyEnv.")
-    path = Path(match["file"]).expanduser()
+    path = expanded(Path(match["file"]))
     path = Path(os.path.normpath((folder or Path.cwd()) / path))
     if not path.is_file():
         found = "it is a folder." if path.is_dir() else f"there is no file {path}."
@@ -109,7 +110,7 @@ def interpreter_of(path: Path) -> Path:
     Raises:
         FamilySpecError: there is no interpreter.
     """
-    absolute = path.expanduser().absolute()
+    absolute = expanded(path).absolute()
     candidates = [absolute / name for name in _INTERPRETERS] if absolute.is_dir() else [absolute]
     for candidate in candidates:
         if candidate.is_file() and os.access(candidate, os.X_OK):

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import tomllib
@@ -29,9 +28,12 @@ from envs.entries import interpreter_of, is_python_file
 from envs.errors import FamilySpecError
 from envs.family import DEFAULT_IMAGE_SIZE, FamilySource, FamilySpec
 from envs.few_shot.options import FEW_SHOT_ENTRIES, is_regression
+from envs.foreign_text import parse_json, parse_toml
 from envs.gymnasium.variations import Variation
 from envs.gymnasium.wrappers import EnvWrapper, parse_wrapper
 from envs.reference import ReferenceChoice, ReferenceRule, read_reference
+from envs.toml_values import is_finite, is_json, is_toml
+from envs.user_paths import exists, expanded, resolved
 
 T = TypeVar("T")
 
@@ -119,7 +121,9 @@ def read_family_file(text: str, *, path: Path, defaults: FileDefaults) -> Family
         values["name"] = re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_")[:48]
     with source.at("reference"):
         choice = _reference(values, defaults)
-    if _is_few_shot(values, path.parent):
+    with source.at("entry"):
+        is_few_shot = _is_few_shot(values, path.parent)
+    if is_few_shot:
         return _few_shot(values, source, choice, defaults)
     return _environments(values, source, choice)
 
@@ -145,9 +149,9 @@ def family_file_text(spec: FamilySpec) -> str:
         values["reference"] = f"ppo:{declared.reference_steps}"
     elif spec.source is FamilySource.GYMNASIUM:
         values["reference_steps"] = declared.reference_steps
-    if special := [f"{name}={json.dumps(value)}" for name, value in spec.kwargs.items() if not _is_toml(value)]:
+    if special := [f"{name}={json.dumps(value)}" for name, value in spec.kwargs.items() if not is_toml(value)]:
         values["kwarg"] = [text.replace("=null", "=none") if text.endswith("=null") else text for text in special]
-    if plain := {name: value for name, value in spec.kwargs.items() if _is_toml(value)}:
+    if plain := {name: value for name, value in spec.kwargs.items() if is_toml(value)}:
         values["kwargs"] = plain
     return tomli_w.dumps(values, multiline_strings=False)
 
@@ -182,7 +186,7 @@ class _Source:
             FamilySpecError: it is not TOML, or a key is unknown or has a value of another type.
         """
         try:
-            values = tomllib.loads(self._text)
+            values = parse_toml(self._text)
         except tomllib.TOMLDecodeError as error:
             match = _AT_LINE.search(str(error))
             line = int(match["line"]) if match else self._text.count("\n") + 1
@@ -201,6 +205,9 @@ class _Source:
         except FamilySpecError as error:
             subject = f"{error.subject}: " if error.subject else ""
             raise self.error(self._line(key, item), f"{subject}{error.found}", error.hint) from error
+        except OSError as error:
+            found = f"{error.filename}: {error.strerror}."
+            raise self.error(self._line(key, item), found) from error
         except (ValueError, TypeError) as error:
             raise self.error(self._line(key, item), f"{str(error).rstrip('.')}.") from error
 
@@ -232,9 +239,9 @@ def _check_type(key: str, value: object) -> None:
     words, types = KEY_TYPES[key]
     if (isinstance(value, bool) and types != (bool,)) or not isinstance(value, types):
         raise TypeError(f"{key} is {value!r}, and should be {words}")
-    if not _is_json(value):
+    if not is_json(value):
         raise ValueError(f"{key} is {value!r}, which has a date, a time or NaN")
-    if isinstance(value, float) and math.isinf(value) and key == "random_return":
+    if key == "random_return" and not is_finite(value):
         raise ValueError(f"{key} is {value!r}, and should be a finite number")
     if key in {"kwarg", "path"} and isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key} is {value!r}, and should be {words}")
@@ -250,7 +257,7 @@ def _is_few_shot(values: Mapping[str, Any], folder: Path) -> bool:
     entry = values["entry"]
     if "few_shot" in values or entry in FEW_SHOT_ENTRIES:
         return True
-    return entry not in TENSOR_FAMILIES and not is_python_file(entry) and (folder / Path(entry).expanduser()).exists()
+    return entry not in TENSOR_FAMILIES and not is_python_file(entry) and exists(folder / expanded(Path(entry)))
 
 
 def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceChoice) -> FamilySpec:
@@ -260,7 +267,7 @@ def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceC
     wrappers = source.each("wrap", values, _wrapper)
     kwargs = _kwargs(values, source)
     with source.at("python"):
-        python = str(interpreter_of(folder / Path(values["python"]).expanduser())) if "python" in values else None
+        python = str(interpreter_of(folder / expanded(Path(values["python"])))) if "python" in values else None
     with source.at("preset" if values.get("preset") else "entry"):
         spec = family_from_declaration(
             values["entry"],
@@ -287,8 +294,8 @@ def _environments(values: Mapping[str, Any], source: _Source, choice: ReferenceC
 
 def _folder(start: Path, path: str) -> str:
     """Return an absolute folder as it is written, and a relative one without symbolic links."""
-    place = Path(path).expanduser()
-    return os.path.normpath(place) if place.is_absolute() else str((start / place).resolve())
+    place = expanded(Path(path))
+    return os.path.normpath(place) if place.is_absolute() else str(resolved(start / place))
 
 
 def _few_shot(
@@ -301,7 +308,8 @@ def _few_shot(
             kwargs["ways"], kwargs["shots"] = parse_few_shot(values["few_shot"])
     kwargs |= {key: values[key] for key in ("shots", "queries") if key in values}
     usual = defaults.regression_learner if is_regression(entry) else defaults.classification_learner
-    place = entry if entry in FEW_SHOT_ENTRIES else str(source.path.parent / Path(entry).expanduser())
+    with source.at("entry"):
+        place = entry if entry in FEW_SHOT_ENTRIES else str(source.path.parent / expanded(Path(entry)))
     with source.at("entry"):
         return few_shot_from_declaration(
             place,
@@ -323,7 +331,7 @@ def _variation(item: object) -> Variation:
     if isinstance(item, str) and not item.startswith("{"):
         return parse_variation(item)
     if isinstance(item, str):
-        item = json.loads(item)
+        item = parse_json(item)
     return Variation.from_json(item)
 
 
@@ -340,7 +348,7 @@ def _kwargs(values: Mapping[str, Any], source: _Source) -> dict[str, Any]:
 def _kwarg(text: str) -> tuple[str, Any]:
     key, value = parse_setting(text)
     if isinstance(value, str) and value[:1] in {"[", "{"}:
-        return key, json.loads(value)
+        return key, parse_json(value)
     return key, value
 
 
@@ -370,27 +378,10 @@ def _environment_values(spec: FamilySpec) -> dict[str, Any]:
 def _wrapper_value(wrapper: EnvWrapper) -> str | dict[str, Any]:
     """Return a wrapper as a table, or as text if its keyword arguments have a null, which TOML lacks."""
     values = wrapper.to_json()
-    return values if _is_toml(values) else f"{wrapper.name}:{json.dumps(dict(wrapper.kwargs))}"
+    return values if is_toml(values) else f"{wrapper.name}:{json.dumps(dict(wrapper.kwargs))}"
 
 
 def _variation_value(variation: Variation) -> str | dict[str, Any]:
     """Return a variation as a table, or as JSON text if one of its values is a null."""
     values = asdict(variation)
-    return values if _is_toml(values) else json.dumps(values)
-
-
-def _is_json(value: object) -> bool:
-    """Return whether a value is the same when it has been written as JSON: it has no date, no time and no NaN."""
-    try:
-        return bool(json.loads(json.dumps(value)) == value)
-    except TypeError:
-        return False
-
-
-def _is_toml(value: object) -> bool:
-    """Return whether a table of a family file can hold a JSON value: it has no null and no NaN."""
-    if isinstance(value, dict):
-        return all(_is_toml(inner) for inner in value.values())
-    if isinstance(value, list | tuple):
-        return all(_is_toml(inner) for inner in value)
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
+    return values if is_toml(values) else json.dumps(values)

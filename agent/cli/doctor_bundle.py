@@ -18,6 +18,7 @@ from agent.output.json_values import to_json_text, to_json_values
 from agent.output.masking import masked_text, masked_values
 from agent.output.quantities import short_size
 from envs.errors import EnvsError
+from envs.user_paths import expanded
 from memory.errors import MemoryStoreError
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _secrets(invocation: Invocation) -> list[str]:
     if file is None:
         return []
     try:
-        lines = file.expanduser().read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = expanded(file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     return [line.strip() for line in lines if len(line.strip()) >= 8]

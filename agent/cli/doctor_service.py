@@ -17,6 +17,7 @@ from agent.cli.running_service import ask_health, authorization
 from agent.daemon.health import FAILURES_IN_A_ROW
 from agent.output.quantities import short_duration
 from envs.errors import FamilySpecError
+from envs.user_paths import expanded
 from memory.records import FamilyState, JobOutcome, UnreadableSpec
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _token(path: Path | None, context: CheckContext) -> Iterator[Finding]:
     except AccessError as error:
         yield Finding(check="address", verdict=Verdict.FAIL, found=f"{path}: {error.found}", hint=error.hint)
         return
-    file = path.expanduser()
+    file = expanded(path)
     if file.stat().st_mode & 0o077:
         place = context.folder.path
         owner = place.stat().st_uid if place.exists() else os.geteuid()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.config.paths import DATA_DIR_VARIABLE, STORE_NAME, default_data_dir, settings_file
 from agent.output.streams import ExitCode, finish_streams, prepare_streams, stdout_fault
+from envs.user_paths import expanded
 
 INTERRUPTED = 130
 """Exit status of a command that was stopped with Ctrl-C."""
@@ -53,14 +54,17 @@ def plain_status_folder(arguments: list[str]) -> Path | None:
         return None
     if sorted(rest) != ["--json", "status"] or (named or "").startswith("-"):
         return None
-    folder = (Path(named) if named else default_data_dir()).expanduser().absolute()
+    folder = expanded(Path(named) if named else default_data_dir()).absolute()
     if not named and not (folder / STORE_NAME).exists():
         return None
     return folder
 
 
 def _answers_quickly(arguments: list[str]) -> bool:
-    folder = plain_status_folder(arguments)
+    try:
+        folder = plain_status_folder(arguments)
+    except OSError:
+        return False  # The full command line reports the error with a hint.
     if folder is None:
         return False
     from agent.output.json_values import to_json_text
@@ -71,7 +75,7 @@ def _answers_quickly(arguments: list[str]) -> bool:
     try:
         text = to_json_text(status_report(DataFolder(folder)))
     except (MemoryStoreError, OSError):
-        return False  # The full command line reports the error with a hint.
+        return False
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
     return True

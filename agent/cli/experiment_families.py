@@ -9,6 +9,7 @@ from agent.cli.errors import unknown_name_error
 from agent.cli.family_declaration import FAMILY_FILE, declared_by_file
 from agent.cli.family_options import FamilyOptions, declared_environments, few_shot_kwargs, refuse_options
 from agent.cli.invocation import Invocation
+from envs.user_paths import exists, expanded
 
 if TYPE_CHECKING:
     from envs.family import FamilySpec
@@ -51,7 +52,7 @@ def _declared(invocation: Invocation, name: str, options: FamilyOptions) -> Fami
         return _few_shot_family(name, options)
     if name in TENSOR_FAMILIES or is_python_file(name):
         return _environments(name, options)
-    known, is_place = _known_family(invocation, name), Path(name).expanduser().exists()
+    known, is_place = _known_family(invocation, name), exists(expanded(Path(name)))
     if known is not None and not (is_place and options.of_any()):
         refuse_options(name, options.of_any(), "the data folder already defines this family")
         return known

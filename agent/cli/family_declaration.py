@@ -14,6 +14,7 @@ from agent.cli.invocation import Invocation
 from agent.cli.reference_option import parse_reference, refuse_measurement
 from agent.learners.config_json import config_from_json
 from agent.learners.registry import RL2
+from envs.user_paths import expanded
 
 if TYPE_CHECKING:
     from envs.family import FamilySpec
@@ -104,7 +105,7 @@ def declared_by_file(
     from agent.family_files import declaration_in
 
     refuse_options(file, refused, "the file declares the family")
-    spec = declaration_in(Path(file).expanduser().absolute(), invocation.settings).spec
+    spec = declaration_in(expanded(Path(file)).absolute(), invocation.settings).spec
     return spec if name is None else replace(spec, name=name)
 
 

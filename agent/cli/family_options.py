@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli.errors import CommandError
+from envs.user_paths import resolved
 
 if TYPE_CHECKING:
     from envs.family import FamilySpec
@@ -223,11 +224,12 @@ def parse_kwargs(texts: Sequence[str]) -> dict[str, Any]:
 
 def _parse_kwarg(text: str) -> tuple[str, Any]:
     from envs.declared_values import parse_setting
+    from envs.foreign_text import parse_json
 
     key, value = parse_setting(text)
     if isinstance(value, str) and value[:1] in {"[", "{"}:
         try:
-            return key, json.loads(value)
+            return key, parse_json(value)
         except json.JSONDecodeError as error:
             raise typer.BadParameter(f"{value!r} is not JSON: {error}", param_hint="--kwarg") from error
     return key, value
@@ -284,7 +286,7 @@ def declared_environments(entry: str, options: FamilyOptions, **more: Any) -> Fa
         episodes_per_trial=options.episodes,
         max_episode_steps=options.max_steps,
         python=None if options.python is None else str(interpreter_of(options.python)),
-        import_paths=[str(path.resolve()) for path in options.path],
+        import_paths=[str(resolved(path)) for path in options.path],
         recurring=options.recurring,
         image_size=options.image_size,
         network=options.network,

@@ -11,6 +11,7 @@ from agent.cli.errors import CommandError, unknown_name_error
 from agent.cli.family_options import FamilyOptions, few_shot_kwargs
 from agent.config.settings import Settings
 from agent.learners.registry import canonical_name, few_shot_learners, public_names
+from envs.user_paths import exists, expanded
 
 if TYPE_CHECKING:
     from envs.family import FamilySpec
@@ -30,7 +31,7 @@ def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
         return True
     if entry in TENSOR_FAMILIES or is_python_file(entry) or not entry.strip():
         return False
-    path = Path(entry).expanduser()
+    path = expanded(Path(entry))
     if path.is_file() and not is_zipfile(path):
         raise CommandError(
             operation="describing family",
@@ -38,7 +39,7 @@ def is_few_shot_entry(entry: str, few_shot: str | None) -> bool:
             found="the file is neither a Python file (.py), nor a family file (.toml), nor a zip file of images.",
             hint="Give its name the ending of what it is.",
         )
-    return path.exists()
+    return exists(path)
 
 
 def declared_few_shot(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from envs.user_paths import expanded
+
 TIMEOUT_S = 5.0
 _MAX_BYTES = 16_384
 _MAX_PAGE_BYTES = 16 * 2**20
@@ -49,7 +51,7 @@ def authorization(token_file: Path) -> dict[str, str]:
     Raises:
         OSError: the file cannot be read.
     """
-    text = token_file.expanduser().read_text(encoding="utf-8", errors="replace")
+    text = expanded(token_file).read_text(encoding="utf-8", errors="replace")
     token = text.partition("\n")[0].strip().encode().decode("latin-1")
     return {"authorization": f"Bearer {token}"}
 

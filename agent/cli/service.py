@@ -15,6 +15,7 @@ from agent.cli.invocation import Invocation, command, group
 from agent.cli.service_answers import answer_steps, show_standing
 from agent.config import paths
 from agent.errors import SettingsError
+from envs.user_paths import expanded
 
 if TYPE_CHECKING:
     from agent.config.settings import Settings
@@ -181,14 +182,14 @@ def _variables(invocation: Invocation, places: Places) -> dict[str, str]:
                 hint="To have the data on another disk, mount it at /var/lib/private/learnd before the first start.",
             )
         return installed_variables(places)
-    home, kept = Path.home(), installed_variables(places)
+    home, kept = paths.home_folder(), installed_variables(places)
     data = invocation.data_dir or _path_of(paths.DATA_DIR_VARIABLE)
     config = invocation.config or _path_of(paths.CONFIG_VARIABLE)
     wanted = {
         paths.DATA_DIR_VARIABLE: (data or places.data, home / ".local/state/learnd", data is not None),
         paths.CONFIG_VARIABLE: (config or places.settings, home / ".config/learnd/learnd.toml", config is not None),
     }
-    absolute = {name: (path.expanduser().absolute(), *rest) for name, (path, *rest) in wanted.items()}
+    absolute = {name: (expanded(path).absolute(), *rest) for name, (path, *rest) in wanted.items()}
     named = {name: str(path) for name, (path, _, is_named) in absolute.items() if is_named}
     elsewhere = {name: str(path) for name, (path, usual, _) in absolute.items() if path != usual}
     return elsewhere | kept | named

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from envs.user_paths import expanded
+
 DATA_DIR_VARIABLE = "LEARND_DATA_DIR"
 CONFIG_VARIABLE = "LEARND_CONFIG"
 OMNIGLOT_VARIABLE = "LEARND_OMNIGLOT"
@@ -24,11 +26,24 @@ OMNIGLOT_HINT = (
 )
 
 
+def home_folder() -> Path:
+    """Return the user's home folder.
+
+    Raises:
+        FileNotFoundError: HOME is not set, and the system knows no home folder of the user.
+    """
+    return expanded(Path("~"))
+
+
+def _config_home() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home_folder() / ".config")
+
+
 def default_data_dir() -> Path:
     """Return the default data folder: the state folder of systemd, else that of the user."""
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
-    state_home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    state_home = os.environ.get("XDG_STATE_HOME") or str(home_folder() / ".local" / "state")
     return Path(state_home) / "learnd"
 
 
@@ -39,9 +54,9 @@ def settings_file(named: Path | None = None) -> Path | None:
     """
     named = named or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if named is not None:
-        return named.expanduser().absolute()
+        return expanded(named).absolute()
     folders = [os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]]
-    folders.append(str(Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd"))
+    folders.append(str(_config_home() / "learnd"))
     candidates = (Path(folder) / "learnd.toml" for folder in folders if folder)
     return next((candidate for candidate in candidates if may_exist(candidate)), None)
 
@@ -49,7 +64,7 @@ def settings_file(named: Path | None = None) -> Path | None:
 def new_settings_file() -> Path:
     """Return the path at which a settings file of this process or its user is looked for, and can be made."""
     folder = os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
-    return Path(folder or Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "learnd") / "learnd.toml"
+    return Path(folder or _config_home() / "learnd") / "learnd.toml"
 
 
 def may_exist(path: Path) -> bool:

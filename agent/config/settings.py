@@ -29,11 +29,13 @@ from agent.config.value_types import (
     RegressionLearner,
     StoreSize,
     TimeZone,
+    UserPath,
     at_least,
     listed,
 )
 from agent.config.worker_settings import WorkersSettings
 from envs.limits import WorkerLimits
+from envs.user_paths import expanded
 
 PREFIX = "LEARND_"
 
@@ -53,7 +55,7 @@ class ServiceSettings(Section):
         default="127.0.0.1:9464",
         description="Listen address of the page, /api/v1, /metrics, /healthz and /readyz.",
     )
-    token_file: Path | None = Field(
+    token_file: UserPath | None = Field(
         default=None,
         description="A file whose first line is a token that the page and /api/v1 ask for. Without one they are closed"
         " if the service listens on more than a loopback address.",
@@ -332,7 +334,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _data_dir_is_absolute(self) -> Self:
-        absolute = self.data_dir.expanduser().absolute()
+        absolute = expanded(self.data_dir).absolute()
         object.__setattr__(self, "data_dir", absolute)
         return self
 

@@ -19,6 +19,7 @@ from agent.config.paths import (
     may_exist,
     system_unit,
 )
+from envs.user_paths import expanded
 
 _PREFIX = "LEARND_"
 _SYSTEMCTL_TIMEOUT_S = 5.0
@@ -94,7 +95,7 @@ def _data_dir_of(service: SystemService) -> Path:
 
 
 def _is_same(first: Path, second: Path) -> bool:
-    paths_compared = [path.expanduser().absolute() for path in (first, second)]
+    paths_compared = [expanded(path).absolute() for path in (first, second)]
     return paths_compared[0] == paths_compared[1] or len({os.path.realpath(path) for path in paths_compared}) == 1
 
 

@@ -21,6 +21,7 @@ from agent.config.units import (
     parse_size,
 )
 from agent.learners.registry import LearnerEntry, canonical_name, few_shot_learners, public_names
+from envs.user_paths import expanded
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]*):(?P<port>\d{1,5})")
 _HOST = re.compile(r"\*|[\w.-]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?")
@@ -79,6 +80,16 @@ def _checked_path(value: object) -> object:
     return value
 
 
+def _of_known_home(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path without NUL")
+    try:
+        expanded(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"the path of a file or folder, and {error.strerror}") from error
+    return path
+
+
 def listed(value: object) -> object:
     """Return the parts of a text that is separated by commas; return other values unchanged."""
     if isinstance(value, str):
@@ -117,7 +128,8 @@ PractiseWindows = Annotated[tuple[PractiseWindow, ...], BeforeValidator(listed),
 MAX_COUNT = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 CountOrNone = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Folder = Annotated[Path, BeforeValidator(_checked_path)]
+UserPath = Annotated[Path, AfterValidator(_of_known_home)]
+Folder = Annotated[UserPath, BeforeValidator(_checked_path)]
 TimeZone = Annotated[str, AfterValidator(checked_zone)]
 ClassificationLearner = Annotated[str, AfterValidator(_classification_learner)]
 RegressionLearner = Annotated[str, AfterValidator(_regression_learner)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from agent.config.section import Section
-from agent.config.value_types import Count, Duration, Size, WorkerMemory, at_least, listed
+from agent.config.value_types import Count, Duration, Size, UserPath, WorkerMemory, at_least, listed
 from envs.limits import WorkerLimits
+from envs.user_paths import expanded
 
 
 class WorkersSettings(Section):
@@ -38,7 +38,7 @@ class WorkersSettings(Section):
         description='"auto": the kernel keeps workers from the data folder, from writing outside of their own folder,'
         ' and from the network, as far as it can; learnd doctor says how far. "off": it does not.',
     )
-    writable: Annotated[tuple[Path, ...], BeforeValidator(listed)] = Field(
+    writable: Annotated[tuple[UserPath, ...], BeforeValidator(listed)] = Field(
         default=(),
         description="Folders that environments may write to, besides their own; for example a cache that they share.",
     )
@@ -74,5 +74,5 @@ class WorkersSettings(Section):
             disk_mib=max(1, self.disk_limit // 2**20),
             num_cores=self.max_cores,
             is_isolated=self.isolation != "off",
-            writable=tuple(str(folder.expanduser().absolute()) for folder in self.writable),
+            writable=tuple(str(expanded(folder).absolute()) for folder in self.writable),
         )

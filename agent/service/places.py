@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from agent.config.paths import SYSTEM_UNIT
+from agent.config.paths import SYSTEM_UNIT, home_folder
 from agent.service.errors import ServiceError
 
 UNIT = SYSTEM_UNIT
@@ -100,7 +100,7 @@ def places_of(scope: Scope, *, root: Path = Path("/"), variables: Mapping[str, s
 
 
 def _places_of_user(variables: Mapping[str, str]) -> Places:
-    home = Path(variables.get("HOME") or Path.home())
+    home = Path(variables.get("HOME") or home_folder())
     config = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
     data = Path(variables.get("XDG_STATE_HOME") or home / ".local/state") / "learnd"
     return Places(

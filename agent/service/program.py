@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.service.errors import ServiceError
 from agent.service.places import Places, Scope
 from agent.service.unit_file import read_options, read_unit
+from envs.user_paths import expanded
 
 MARK = ".made-by-learnd-service-install"
 """A file by which ``uninstall`` knows an environment that ``install`` has made."""
@@ -101,7 +102,7 @@ def chosen_program(
         return _usable(here, places, found, root=root)
     if present is None or not is_made_by_install(present):
         present = places.environment
-    folder = (environment or present).expanduser().absolute()
+    folder = expanded(environment or present).absolute()
     if found.source is None:
         raise ServiceError(
             operation=_OPERATION,

@@ -23,6 +23,7 @@ from agent.daemon.http.answers import SECURITY_HEADERS, error_response
 from agent.daemon.http.hosts import is_loopback
 from agent.daemon.web.page import CONTENT_POLICY
 from agent.errors import AgentError
+from envs.user_paths import expanded
 
 COOKIE = "learnd_session"
 SESSION_S = 30 * 86400
@@ -64,7 +65,7 @@ def read_token(path: Path) -> str:
     """
     hint = "Write a long random line into it: `openssl rand -hex 32`."
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = expanded(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise AccessError(
