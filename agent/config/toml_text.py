@@ -11,6 +11,8 @@ from typing import Any
 
 from envs.foreign_text import parse_toml as parse_toml_values
 
+MOST_BYTES = 1 << 20
+
 _OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
@@ -46,9 +48,13 @@ def read_toml(path: Path) -> TomlFile:
 
     Raises:
         OSError: the file cannot be read.
-        TomlTextError: the file is not TOML in UTF-8.
+        TomlTextError: the file is not TOML in UTF-8, or is too large.
     """
-    return parse_toml(decoded(path.read_bytes()))
+    with path.open("rb") as file:  # may be a pipe, as of the shell's <(command), or a device that has no end
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise TomlTextError(f"it is larger than {MOST_BYTES} bytes, the most that settings may have")
+    return parse_toml(decoded(content))
 
 
 def parse_toml(text: str) -> TomlFile:
