@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
@@ -55,10 +56,10 @@ def index_text(index: Any) -> str:
 
 def failed_call(error: BaseException) -> str:
     """Return the call of a user's code that raised an error: reset, step, close, importing or making."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if any(frame.name == "import_user_module" and frame.filename.startswith(HOST_FOLDER) for frame in frames):
+    frames = _frames(error)
+    if any(name == "import_user_module" and file.startswith(HOST_FOLDER) for file, name, _ in frames):
         return IMPORTING
-    names = (frame.name for frame in frames if not frame.filename.startswith(HOST_FOLDER))
+    names = (name for file, name, _ in frames if not file.startswith(HOST_FOLDER))
     return next((CALLS[name] for name in names if name in CALLS), MAKING)
 
 
@@ -81,10 +82,15 @@ def error_text(error: BaseException) -> str:
 
 def code_place(error: BaseException) -> str:
     """Return the file and line of a user's code at which an error was raised; empty if no such code took part."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_shown(frame.filename)]
-    if not frames:
-        return ""
-    return f"{_short_path(frames[-1].filename)}, line {frames[-1].lineno}"
+    is_shown = functools.cache(_is_shown)  # a recursion without end has a thousand frames
+    places = (f"{_short_path(file)}, line {line}" for file, _, line in reversed(_frames(error)) if is_shown(file))
+    return next(places, "")
+
+
+def _frames(error: BaseException) -> list[tuple[str, str, int]]:
+    """Return the file, the function and the line of each frame of a traceback, the outermost first."""
+    walked = traceback.walk_tb(error.__traceback__)
+    return [(frame.f_code.co_filename, frame.f_code.co_name, line) for frame, line in walked]
 
 
 def _is_shown(file: str) -> bool:
