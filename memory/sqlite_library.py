@@ -30,7 +30,14 @@ _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FULL_NAMES = frozenset({"SQLITE_FULL"})
 # SQLite may also report these on a full disk, depending on the write that failed.
 _MAYBE_FULL_NAMES = frozenset(
-    {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMMAP", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN"}
+    {
+        "SQLITE_IOERR",
+        "SQLITE_IOERR_WRITE",
+        "SQLITE_IOERR_SHMSIZE",
+        "SQLITE_IOERR_SHMMAP",
+        "SQLITE_IOERR_FSYNC",
+        "SQLITE_CANTOPEN",
+    }
 )
 # SQLITE_PROTOCOL: the locks of a transaction were not acquired in many tries over some seconds.
 _BUSY_NAMES = frozenset(
@@ -102,6 +109,8 @@ def _meaning(error: sqlite3.Error, *, operation: str, path: Path) -> MemoryStore
     found = f"{error} ({name})." if name else f"{error}."
     subject = str(path)
     if name in _FULL_NAMES or (name in _MAYBE_FULL_NAMES and _has_no_room(path)):
+        if name not in _FULL_NAMES:
+            found = f"the disk is full: {found}"
         return StoreFullError(operation=operation, subject=subject, found=found, hint=FULL_HINT, is_recoverable=True)
     if name in _BUSY_NAMES:
         hint = "Another process is writing; try again."

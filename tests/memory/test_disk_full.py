@@ -74,6 +74,17 @@ def test_a_reader_reads_on_a_full_disk(small_disk: Path) -> None:
             assert reader.stats.memory_stats().trials == 8 * acknowledged
 
 
+def test_a_store_that_cannot_be_opened_on_a_full_disk_says_so(small_disk: Path) -> None:
+    folder = DataFolder(small_disk / "learnd")
+    with Store.open(folder) as store:
+        add_active_family(store)
+    fill_last_bytes(small_disk / "other")
+    for is_reader in (True, False):
+        with pytest.raises(StoreFullError, match="disk is full") as refused, Store.open(folder, is_reader=is_reader):
+            pass
+        assert "Free some room" in refused.value.hint
+
+
 def test_prune_uses_the_ballast_on_a_full_disk_and_learning_goes_on(small_disk: Path) -> None:
     folder = DataFolder(small_disk / "learnd")
     with Store.open(folder) as store:
