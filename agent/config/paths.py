@@ -6,10 +6,9 @@ would move; and it adds 6 ms to the 50 ms of processor time of `status --json` (
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
-
-from envs.user_paths import expanded
 
 DATA_DIR_VARIABLE = "LEARND_DATA_DIR"
 CONFIG_VARIABLE = "LEARND_CONFIG"
@@ -24,6 +23,21 @@ OMNIGLOT_HINT = (
     "https://github.com/brendenlake/omniglot into one folder, and name it with --data or "
     f"${OMNIGLOT_VARIABLE}. Any folder of ALPHABET/CLASS/IMAGE can take its place."
 )
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder in the place of ``~`` or ``~USER``, as ``envs.user_paths.expanded`` does.
+
+    The installation of the service, which imports this module, may not import that package.
+
+    Raises:
+        FileNotFoundError: the user has no home folder, or does not exist.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        found = f"there is no home folder for {path.parts[0]}"
+        raise FileNotFoundError(errno.ENOENT, found, str(path)) from error
 
 
 def home_folder() -> Path:

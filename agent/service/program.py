@@ -6,10 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.config.paths import expanded
 from agent.service.errors import ServiceError
 from agent.service.places import Places, Scope
 from agent.service.unit_file import read_options, read_unit
-from envs.user_paths import expanded
 
 MARK = ".made-by-learnd-service-install"
 """A file by which ``uninstall`` knows an environment that ``install`` has made."""

@@ -102,8 +102,8 @@ def check_tensor_options(entry: str, kwargs: Mapping[str, Any]) -> None:
 
 def whole_number(spec: FamilySpec, name: str) -> int:
     """Return the value of a keyword argument of a declared family, or its default."""
-    default = OPTIONS[spec.entry][name].default
-    return int(spec.kwargs.get(name, default))
+    value: Any = spec.kwargs.get(name, OPTIONS[spec.entry][name].default)
+    return int(value)
 
 
 def cartpole_ranges(kwargs: Mapping[str, Any], *, subject: str) -> dict[str, tuple[float, float]]:
