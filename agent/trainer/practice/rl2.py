@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -393,7 +392,7 @@ class RL2Practice:
             for family in of_kind(FamilyKind.ENVIRONMENTS, self.families.all())
             if family.spaces is not None and covers(part.tensors, spaces_of(family))
         }
-        return dataclasses.replace(header, families=known)
+        return replace(header, families=known)
 
 
 def _share_point(rehearsed: RehearsalSlice, slice_s: float) -> CurvePoint:
