@@ -31,7 +31,7 @@ class Config:
     scorer_size: int = 32
     look_ahead_discounts: tuple[float, ...] = (0.5, 0.8, 0.95)
     transition_prior: float = 1.0  # c, pseudo-count of a transition not seen yet
-    known_ways: tuple[float, float, float] = (0.95, 0.0, -2.0)  # one more plan: γ, c, and the bound of an advantage
+    known_ways: tuple[float, float, float] = (0.95, 0.0, -0.5)  # one more plan: γ, c, and the bound of an advantage
     clip: float = 0.2  # ε of PPO
     num_epochs: int = 2
     minibatch_steps: int = 1536  # wanted in a minibatch of whole trials

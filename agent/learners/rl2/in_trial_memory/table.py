@@ -28,8 +28,12 @@ TRANSITION_PRIOR = 1.0
 KNOWN_WAYS_DISCOUNT = 0.95
 """γ of the plan over known ways."""
 
-MAX_BEHIND = 2.0
-"""Bound of an action's advantage in the plan over known ways, in which an untried action may be 1/(1 - γ) behind."""
+MAX_BEHIND = 0.5
+"""Bound of an action's advantage in the plan over known ways, in which an untried action may be 1/(1 - γ) behind.
+
+With 2 the embedded FrozenLake ended at 5.9 instead of 6.3 after 120 CPU-seconds: known ways counted so much that the
+search of unknown ones was learned no further.
+"""
 
 
 class TableMemory:

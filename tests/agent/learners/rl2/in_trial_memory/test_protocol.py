@@ -8,7 +8,7 @@ import torch
 from agent.learners.rl2.config import RL2Config
 from agent.learners.rl2.in_trial_memory.keys import Keys
 from agent.learners.rl2.in_trial_memory.protocol import empty_memory, read_size
-from agent.learners.rl2.in_trial_memory.table import TableMemory
+from agent.learners.rl2.in_trial_memory.table import MAX_BEHIND, TableMemory
 from agent.learners.rl2.pair import observed_width
 from envs.spaces import ActionKind, ActionSpec, SpacePair
 from tests.agent.learners.rl2.in_trial_memory.steps import read, similarity, write
@@ -119,7 +119,11 @@ def test_a_way_that_was_gone_once_leads_back_to_a_distant_reward() -> None:
     # 40 sweeps at the goal: V(6) = (1 - γ^40) / (1 - γ), less the sweeps that the way back takes.
     value = 0.95**6 * (1 - 0.95**34) / 0.05
     assert abs(float(first[0, KNOWN_VALUE]) - 0.05 * value) < 1e-4
-    assert first[:, KNOWN_ADVANTAGE].tolist() == [-2.0, 0.0, -2.0]  # untried actions are worth 0, and bounded
+    assert first[:, KNOWN_ADVANTAGE].tolist() == [
+        -MAX_BEHIND,
+        0.0,
+        -MAX_BEHIND,
+    ]  # untried actions are worth 0, and bounded
     with_prior = first[:, 3]
     assert float(with_prior[1]) < float(with_prior[0])  # with a prior, the untried actions look better
 
@@ -131,7 +135,7 @@ def test_untried_actions_are_no_better_than_a_known_way_that_costs() -> None:
             write(memory, [cell], 1, -1.0, [cell + 1], terminated=cell == 4)
     first = read(memory, [0])
     assert abs(float(first[0, KNOWN_VALUE]) + 1 - 0.95**5) < 1e-5
-    assert first[:, KNOWN_ADVANTAGE].tolist() == [-2.0, 0.0, -2.0]
+    assert first[:, KNOWN_ADVANTAGE].tolist() == [-MAX_BEHIND, 0.0, -MAX_BEHIND]
     torch.testing.assert_close(read(memory, [7])[:, KNOWN_VALUE], torch.full((3,), -1.0))  # unknown: -1 for ever
 
 
