@@ -23,7 +23,7 @@ from benchmarks.recurrence.frozen_lakes import LakeScore
 from benchmarks.recurrence.recurring_bandits import EPOCHS, Recurrence, WrongMemory
 from benchmarks.rl2_cells import Run, arguments, train
 
-ROOM_UPDATES = 500
+ROOM_UPDATES = 225
 PROBLEMS = ("bandits", "rooms", "frozenlake")
 
 
@@ -73,7 +73,7 @@ def _bandits(options: argparse.Namespace, seed: int) -> list[Recurrence | WrongM
 def _rooms(options: argparse.Namespace, seed: int, split: int | None) -> DarkRoomScore:
     """Train on the training goals of a split and score all goals."""
     cell = dark_rooms.dark_room_cell(split, num_updates=ROOM_UPDATES)
-    run = train(cell, options, seed=seed, begin=partial(RecurringTraining, exposures=dark_rooms.EXPOSURES))
+    run = train(cell, options, seed=seed, begin=RecurringTraining)
     measure = partial(
         dark_rooms.score,
         run.learner.policy,

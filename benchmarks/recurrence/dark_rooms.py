@@ -26,7 +26,6 @@ from envs.task_batch import TaskBatch
 from memory.records import TrialRecord
 from memory.retrieval.recall import RecalledTrials
 
-EXPOSURES = (1, 2, 4, 8)
 NUM_EPISODES = 10
 MET_AFTER = 4
 """Stored episodes of a met room."""

@@ -12,7 +12,7 @@ Shapes: B trials, Q features of a recall.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,7 +28,7 @@ from envs.family import Split
 from envs.task_batch import TaskBatch, begin_exposure, given_contexts
 
 NUM_EXPOSURES = (1, 2, 4, 8)
-"""The usual numbers of trial batches of a series."""
+"""The possible numbers of trial batches of a series; equally frequent."""
 
 UNCERTAIN_SHARE = 0.75
 """Share of the series of several trials whose last trials have an uncertain recall."""
@@ -72,14 +72,10 @@ class RecurringTraining:
         learner: the learner to train.
         name: the family's name, as added to the learner.
         tasks: the family's tasks.
-        exposures: the possible numbers of trial batches of a series; equally frequent.
     """
 
-    def __init__(
-        self, learner: RL2Learner, name: str, tasks: TaskBatch, *, exposures: Sequence[int] = NUM_EXPOSURES
-    ) -> None:
+    def __init__(self, learner: RL2Learner, name: str, tasks: TaskBatch) -> None:
         self._learner, self._name, self.tasks = learner, name, tasks
-        self._exposures = tuple(exposures)
         self._series: _Series | None = None
         self.stored: TaskMemory | None = None
         """The stored trials of the tasks; None without a store."""
@@ -138,10 +134,10 @@ class RecurringTraining:
         draws = torch.rand(num_draws, generator=self._learner.generator, device=self._learner.device).tolist()
         return _Series(
             first_task=first_task,
-            num_exposures=self._exposures[int(draws[0] * len(self._exposures))],
+            num_exposures=NUM_EXPOSURES[int(draws[0] * len(NUM_EXPOSURES))],
             is_uncertain=draws[1] < UNCERTAIN_SHARE,
             begins_stored=self.stored is not None and draws[2] < STORED_SHARE,
-            most_stored=0 if self.stored is None else self._exposures[int(draws[3] * len(self._exposures))],
+            most_stored=0 if self.stored is None else NUM_EXPOSURES[int(draws[3] * len(NUM_EXPOSURES))],
             num_earlier=torch.zeros(self.tasks.num_trials, device=self._learner.device),
         )
 
