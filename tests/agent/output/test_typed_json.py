@@ -17,6 +17,7 @@ from agent.experiments.scores import Estimate
 from agent.output.typed_json import dataclass_from_json, dataclass_to_json
 from agent.policies.version_header import ImageInput, KnownFamily, KnownFewShotFamily
 from agent.policies.views import ViewConfig
+from envs.spaces import SpacePair
 
 STORED = {
     "budget in seconds": (Budget, '{"cpu_s": 60.0, "updates": null}'),
@@ -31,8 +32,9 @@ STORED = {
     "family": (
         KnownFamily,
         (
-            '{"spaces": {"observation": {"kind": "vector", "size": 4, "images": []}, "action": {"kind": "continuous", '
-            '"choices": [], "low": [-Infinity, -2.0], "high": [Infinity, 2.0], "start": []}}, "episodes_per_trial": 7}'
+            '{"spaces": {"observation": {"kind": "vector", "size": 4, "images": [], "num_distinct": 0}, "action": '
+            '{"kind": "continuous", "choices": [], "low": [-Infinity, -2.0], "high": [Infinity, 2.0], "start": []}}, '
+            '"episodes_per_trial": 7}'
         ),
     ),
     "few-shot family": (
@@ -62,6 +64,16 @@ def test_what_was_stored_is_read_and_written_byte_for_byte(name: str) -> None:
     value = dataclass_from_json(kind, json.loads(text))
     assert isinstance(value, kind)
     assert json.dumps(dataclass_to_json(value)) == text
+
+
+@pytest.mark.parametrize("unknown", [("num_distinct",), ("num_distinct", "images")])
+def test_a_family_that_an_earlier_learnd_stored_is_read(unknown: tuple[str, ...]) -> None:
+    values = json.loads(STORED["family"][1])
+    now = dataclass_from_json(KnownFamily, values)
+    for field in unknown:
+        del values["spaces"]["observation"][field]
+    assert dataclass_from_json(KnownFamily, values) == now
+    assert SpacePair.from_json(values["spaces"]) == now.spaces
 
 
 def test_a_run_that_was_stored_before_estimates_were_made_again_is_read() -> None:
