@@ -13,7 +13,7 @@ Shapes: T steps, B trials.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -229,17 +229,22 @@ class RL2Learner:
                     left=trials.left,
                 )
 
-    def is_finite(self, name: str | None = None) -> bool:
-        """Return whether all parameters and running scales are finite, or those that practice of a family changes."""
-        modules = (self.policy, self.critics) if name is None else self._changed_by(name)
-        state = [values.detach() for module in modules for values in module.state_dict().values()]
-        return bool(torch.stack([values.sum() for values in state]).isfinite().all())
+    def is_finite(self, names: Collection[str] | None = None) -> bool:
+        """Return whether parameters and running scales are finite: all, or those that steps of some families change.
 
-    def _changed_by(self, name: str) -> Iterable[nn.Module]:
-        """Return the networks that practice of a family, with the rehearsal of others, may change."""
-        spaces = self.spaces_of(name)
-        own = [self.policy.pair(spaces)] if not spaces.observation.images else self.policy.of_images()
-        return (self.critics[name], *own)
+        Args:
+            names: the families that were practised or rehearsed; None looks at all parameters.
+        """
+        modules = (self.policy, self.critics) if names is None else self._changed_by(names)
+        state = [values.detach() for module in modules for values in module.state_dict().values()]
+        return not state or bool(torch.stack([values.sum() for values in state]).isfinite().all())
+
+    def _changed_by(self, names: Collection[str]) -> list[nn.Module]:
+        """Return the networks that practice or rehearsal of some families may change."""
+        spaces = {own.key: own for own in map(self.spaces_of, names)}
+        of_images = self.policy.of_images() if any(own.observation.images for own in spaces.values()) else []
+        others = [self.policy.pair(own) for own in spaces.values() if not own.observation.images]
+        return [*(self.critics[name] for name in names), *others, *of_images]
 
     @torch.no_grad()
     def _held(self, trials: TrialBatch) -> HeldTrials | None:

@@ -229,7 +229,8 @@ class RL2Practice:
             losses = learn(batch, num_epochs=num_epochs, after_minibatch=rehearsed.after_minibatch)
         work.updated_s += time.monotonic() - began - (rehearsed.spent_s - rehearsed_s)
         self.slices.next_task[name] = self.slices.next_task.get(name, 0) + num_tasks(batch)
-        self.slices.refuse_divergence(name, losses, has_finite_parameters=player.is_finite(name))
+        has_finite_parameters = player.is_finite([name]) and self.learner.is_finite(rehearsed.names)
+        self.slices.refuse_divergence(name, losses, has_finite_parameters=has_finite_parameters)
         work.take(played, losses)
         if teacher is None:
             # The first trials of a family may have fewer episodes than its own.

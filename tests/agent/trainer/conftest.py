@@ -59,10 +59,10 @@ def settings_for(folder: Path, **sections: Any) -> Settings:
     return Settings(data_dir=folder, **{**quick, **sections})
 
 
-def feed_bandits(store: Store, name: str = "bandits") -> Family:
-    store.families.add(replace(BANDITS, name=name))
+def feed_bandits(store: Store, name: str = "bandits", *, num_arms: int = 3) -> Family:
+    store.families.add(replace(BANDITS, name=name, kwargs={"num_arms": num_arms}))
     return store.families.admit(
-        name, spaces=bandit_spaces(3).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
+        name, spaces=bandit_spaces(num_arms).to_json(), random_return=2.5, reference_return=BANDITS.reference_return
     )
 
 

@@ -37,6 +37,9 @@ class RehearsalSlice:
         losses: the measured KL of each family of the lessons, by name.
         weights: how much the KL of each of these families counts, in the same order.
         least_loss: KL in nats that a family counts as losing at least.
+
+    Attributes:
+        names: the families that are rehearsed.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class RehearsalSlice:
         weights: Sequence[float],
         least_loss: float = 0.0,
     ) -> None:
-        self._learner, self._lessons, self._names = learner, lessons, tuple(losses)
+        self._learner, self._lessons, self.names = learner, lessons, tuple(losses)
         self._losses, self._weights = torch.tensor(list(losses.values())), torch.tensor(weights)
         self._least_loss = least_loss
         self._credit = 0.0
@@ -64,12 +67,12 @@ class RehearsalSlice:
     @property
     def losses(self) -> dict[str, float]:
         """The KL of each rehearsed family, as the steps of rehearsal found it."""
-        return dict(zip(self._names, self._losses.tolist(), strict=True))
+        return dict(zip(self.names, self._losses.tolist(), strict=True))
 
     @property
     def num_families(self) -> int:
         """The number of families that are rehearsed."""
-        return len(self._names)
+        return len(self.names)
 
     def is_losing(self, names: Iterable[str]) -> bool:
         """Return whether one of these families still diverges by more than the tolerance."""
@@ -113,7 +116,7 @@ class RehearsalSlice:
         chances = self._chances(lesson)
         trials = self._draw(chances, min(TRIALS_PER_STEP, len(chances)))
         sums, steps = divergences(
-            self._learner.policy, lesson, trials.to(lesson.is_valid.device), num_families=len(self._names)
+            self._learner.policy, lesson, trials.to(lesson.is_valid.device), num_families=len(self.names)
         )
         self.num_steps += 1
         found, counted = (sums.detach() / steps.clamp(min=1.0)).cpu(), steps.cpu()

@@ -236,7 +236,7 @@ def test_a_core_learns_at_the_full_rate_at_first(num_updates: int, scale: float)
 
 
 def test_a_core_that_another_family_trains_moves_at_the_same_rate_after_a_restart() -> None:
-    """A repair, and the rehearsal of families with images, train cores of families that are not practised just then."""
+    """A repair and a rehearsal train cores of families that are not practised just then."""
     learner = learner_for(VECTOR)
     learner.add_family("indices", DISCRETE)
     for first_task in range(3):
@@ -249,17 +249,21 @@ def test_a_core_that_another_family_trains_moves_at_the_same_rate_after_a_restar
     assert torch.equal(learner.to_tensors()[core], resumed.to_tensors()[core])
 
 
-def test_a_value_that_is_not_finite_is_found_wherever_practice_of_a_family_may_change_it() -> None:
+def test_a_value_that_is_not_finite_is_found_wherever_practice_or_rehearsal_of_a_family_may_change_it() -> None:
     learner = RL2Learner(RL2Config(**SMALL), device="cpu", seed=7)
     other_images = replace(IMAGES, action=VECTOR.action)
     for name, spaces in {"eye@1": IMAGES, "eye@2": other_images, "cart@3": VECTOR, "cart@4": VECTOR}.items():
         learner.add_family(name, spaces)
-    assert all(learner.is_finite(name) for name in (None, *learner.families))
+    looks = (None, *([name] for name in learner.families), ["eye@1", "cart@4"], [])
+    assert all(learner.is_finite(names) for names in looks)
     learner.policy.pair(other_images).reward_scale.variance.fill_(math.inf)
-    assert [learner.is_finite(name) for name in (None, *learner.families)] == [False, False, False, True, True]
+    assert [learner.is_finite(names) for names in looks] == [False, False, False, True, True, False, True]
     learner.policy.pair(other_images).reward_scale.variance.fill_(1.0)
     learner._critic("cart@3").mean.fill_(math.nan)
-    assert [learner.is_finite(name) for name in (None, *learner.families)] == [False, True, True, False, True]
+    assert [learner.is_finite(names) for names in looks] == [False, True, True, False, True, True, True]
+    learner._critic("cart@3").mean.fill_(0.0)
+    learner.policy.pair(VECTOR).reward_scale.variance.fill_(math.nan)
+    assert [learner.is_finite(names) for names in looks] == [False, True, True, False, False, False, True]
 
 
 def test_a_core_that_two_families_share_learns_at_half_the_rate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from agent.config.settings import Settings
-from agent.learners.rl2.rehearsal.rehearsal_slice import TOLERANCE
+from agent.learners.rl2.rehearsal.rehearsal_slice import TOLERANCE, RehearsalSlice
 from agent.trainer.families import learner_name
 from agent.trainer.jobs.consolidate import consolidate
+from agent.trainer.practice.slices import DivergedError
 from agent.trainer.session import TrainerSession
+from envs.tensor.bandits import bandit_spaces
 from memory.folder import DataFolder
 from memory.records import CurveMetric, FamilyState, JobOutcome
 from memory.store import Store
@@ -79,6 +82,29 @@ def test_what_is_lost_of_the_other_families_is_a_curve(store: Store, open_sessio
     assert store.curves.points("first", CurveMetric.REHEARSAL_SHARE, limit=1)
     [share] = store.curves.points("second", CurveMetric.REHEARSAL_SHARE, limit=1)
     assert 0.0 < share.point.value < 1.0
+
+
+def test_a_rehearsal_of_other_spaces_that_diverges_is_thrown_away(
+    store: Store, open_session: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(store)
+    for name in ("first", "second"):
+        practise(session, feed_bandits(store, name), reason="test")
+    others = feed_bandits(store, "third", num_arms=4)
+    practise(session, others, reason="test")
+    committed = session.learner.to_tensors()
+    lose(session)
+
+    def diverge(_rehearsed: RehearsalSlice) -> float:
+        with torch.no_grad():
+            session.learner.policy.pair(bandit_spaces(3)).get_parameter("head.bias").fill_(math.nan)
+        return math.inf  # the last step of the slice
+
+    monkeypatch.setattr(RehearsalSlice, "step", diverge)
+    with pytest.raises(DivergedError, match="restored the last commit"):
+        practise(session, others, reason="test")
+    restored = session.learner.to_tensors()
+    assert [name for name in committed if not torch.equal(committed[name], restored[name])] == []
 
 
 def test_a_removed_family_is_rehearsed_no_more(store: Store, open_session: SessionMaker) -> None:
