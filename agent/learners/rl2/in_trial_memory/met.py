@@ -17,6 +17,7 @@ from torch import Tensor
 from agent.learners.distributions import num_slots
 from agent.learners.rl2.in_trial_memory.table import TableMemory
 from envs.spaces import SpacePair
+from envs.tensor.counter_random import seeds_of
 
 MAX_MET = 127
 """Most observations that are held of a trial. Nothing is known at the others."""
@@ -62,9 +63,8 @@ class MetMemory:
         """The hash of each observation that was met."""
         self._num_met = torch.zeros(num_trials, dtype=torch.int64, device=device)
         self._numbers = torch.arange(num_held, device=device)
-        generator = torch.Generator().manual_seed(HASH_SEED)
-        factors = torch.randint(-(2**62), 2**62, (spaces.observation.width,), generator=generator)
-        self._factors = (2 * factors + 1).to(device)
+        places = torch.arange(spaces.observation.width, device=device)
+        self._factors = seeds_of(HASH_SEED, places).bitwise_or_(1)  # odd, so that no bit of a product is lost
 
     @staticmethod
     def size_of(spaces: SpacePair) -> int:
