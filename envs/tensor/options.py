@@ -5,7 +5,6 @@ This module does not import torch, so that commands and the daemon can check a d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from envs.default_families import (
 )
 from envs.errors import FamilySpecError
 from envs.family import FamilySpec
+from envs.toml_values import is_finite
 
 MOST_CHOICES = 4096
 """Largest number of actions, as for environments in a worker."""
@@ -141,10 +141,7 @@ def _check_number(entry: str, name: str, value: Any, option: WholeNumber) -> Non
 
 def _is_number(value: object) -> bool:
     """Return whether a value is a number that a float can be, and neither infinite nor NaN."""
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
+    return isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value)
 
 
 def _refusal(entry: str, found: str, hint: str) -> FamilySpecError:
