@@ -121,12 +121,8 @@ def cartpole_ranges(kwargs: Mapping[str, Any], *, subject: str) -> dict[str, tup
         bounds = tuple(value) if isinstance(value, list | tuple) else (value, value)
         is_range = len(bounds) == 2 and all(map(_is_number, bounds))
         if name not in RANGES or not is_range or not 0.0 < bounds[0] <= bounds[1]:
-            raise FamilySpecError(
-                operation="opening family",
-                subject=subject,
-                found=f"{name}={value!r:.60} sets nothing of a varied CartPole.",
-                hint=f"Set any of {', '.join(RANGES)} to a positive number, or to [low, high] in a description.",
-            )
+            hint = f"Set any of {', '.join(RANGES)} to a positive number, or to [low, high]."
+            raise _refusal(subject, f"{name}={value!r:.60} sets nothing of a varied CartPole.", hint)
         ranges[name] = (float(bounds[0]), float(bounds[1]))
     return ranges
 
