@@ -28,8 +28,8 @@ MAX_OBSERVATION_SIZE = 4096
 
 MAX_DISCRETE_OBSERVATIONS = 65536
 
-MAX_DISTINCT = 65536
-"""Most different observations that are counted."""
+MAX_DISTINCT = 1024
+"""Most different observations that are counted. No memory that matches vectors exactly was measured with more."""
 
 MAX_WHOLE_NUMBERS = 8
 """Most numbers of a Box of whole numbers, as row and column of a grid, whose observations are counted."""
