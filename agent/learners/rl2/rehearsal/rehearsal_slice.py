@@ -120,7 +120,9 @@ class RehearsalSlice:
         )
         self.num_steps += 1
         found, counted = (sums.detach() / steps.clamp(min=1.0)).cpu(), steps.cpu()
-        self._losses = torch.where(counted > 0, torch.lerp(self._losses, found, FOLLOWING), self._losses)
+        # A policy that diverged is found before the slice is committed; nothing can be drawn in proportion to its KL.
+        is_known = (counted > 0) & found.isfinite()
+        self._losses = torch.where(is_known, torch.lerp(self._losses, found, FOLLOWING), self._losses)
         return sums.sum() / steps.sum(), counted.sum()
 
     def _drawn_lesson(self) -> Lesson:

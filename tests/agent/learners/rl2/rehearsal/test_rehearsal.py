@@ -61,6 +61,21 @@ def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
     assert rehearsal.measure("scripted") < lost / 10
 
 
+def test_steps_of_a_policy_that_diverged_go_on_to_the_end_of_the_slice() -> None:
+    learner = learner_of_two()
+    rehearsal = Rehearsal(learner)
+    remember(rehearsal, learner, "scripted", VECTOR)
+    lose(learner, VECTOR)
+    rehearsed = rehearsal.begin("another")
+    before = rehearsed.losses
+    with torch.no_grad():
+        learner.policy.pair(VECTOR).head.bias.fill_(torch.nan)
+    for _ in range(3):
+        rehearsed.step()
+    assert rehearsed.losses == before
+    assert not learner.is_finite(["scripted"])
+
+
 def test_nothing_is_rehearsed_where_nothing_is_lost() -> None:
     learner = learner_of_two()
     rehearsal = Rehearsal(learner)
