@@ -28,6 +28,7 @@ from envs.user_paths import expanded
 COOKIE = "learnd_session"
 SESSION_S = 30 * 86400
 LEAST_TOKEN_CHARS = 16
+MOST_TOKEN_BYTES = 1024
 MONITORING = frozenset({"/metrics", "/healthz", "/readyz"})
 LOGIN = "/login"
 STATIC = "/static/"
@@ -61,25 +62,25 @@ def read_token(path: Path) -> str:
     """Return the token in a file: its first line, without surrounding blanks.
 
     Raises:
-        AccessError: the file cannot be read, or the token is too short.
+        AccessError: the file cannot be read, or the token is too short or too long.
     """
     hint = "Write a long random line into it: `openssl rand -hex 32`."
     try:
-        text = expanded(path).read_text(encoding="utf-8")
+        with expanded(path).open("rb") as file:  # may be a device that has no end
+            line = file.readline(MOST_TOKEN_BYTES + 1)
+        token = line.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise AccessError(
             operation="reading the token file", subject=str(path), found=f"{reason}.", hint=hint
         ) from error
-    token = text.partition("\n")[0].strip()
-    if len(token) < LEAST_TOKEN_CHARS:
-        raise AccessError(
-            operation="reading the token file",
-            subject=str(path),
-            found=f"its first line has fewer than {LEAST_TOKEN_CHARS} characters.",
-            hint=hint,
-        )
-    return token
+    if len(token) >= LEAST_TOKEN_CHARS and len(line) <= MOST_TOKEN_BYTES:
+        return token
+    is_short = len(token) < LEAST_TOKEN_CHARS
+    limit = f"fewer than {LEAST_TOKEN_CHARS} characters" if is_short else f"more than {MOST_TOKEN_BYTES} bytes"
+    raise AccessError(
+        operation="reading the token file", subject=str(path), found=f"its first line has {limit}.", hint=hint
+    )
 
 
 class AccessCheck:

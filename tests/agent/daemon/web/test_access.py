@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.daemon.web.access import COOKIE, AccessRules, read_token
+from agent.daemon.web.access import COOKIE, MOST_TOKEN_BYTES, AccessError, AccessRules, read_token
 from tests.agent.daemon.web.conftest import Site
 
 TOKEN = "correct-horse-battery-staple"
@@ -101,8 +101,8 @@ def test_a_token_file_on_loopback_is_asked_for_too(new_site: Callable[..., Site]
     assert site.get("/api/v1/status").status_code == 401
 
 
-@pytest.mark.parametrize("content", ["", "short\n", "\n\n"])
-def test_a_token_file_without_a_long_token_closes_the_page_and_says_so(
+@pytest.mark.parametrize("content", ["", "short\n", "\n\n", "x" * (MOST_TOKEN_BYTES + 1)])
+def test_a_token_file_without_a_token_of_usual_length_closes_the_page_and_says_so(
     content: str, new_site: Callable[..., Site], token_file: Path
 ) -> None:
     token_file.write_text(content)
@@ -116,6 +116,11 @@ def test_a_token_file_without_a_long_token_closes_the_page_and_says_so(
 def test_a_token_file_may_be_named_from_the_home_folder(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(token_file.parent))
     assert read_token(Path("~/token")) == TOKEN
+
+
+def test_a_token_file_that_has_no_end_is_refused() -> None:
+    with pytest.raises(AccessError, match=f"more than {MOST_TOKEN_BYTES} bytes"):
+        read_token(Path("/dev/zero"))
 
 
 def test_a_token_file_that_is_missing_closes_the_page(new_site: Callable[..., Site], tmp_path: Path) -> None:
