@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from envs.user_paths import expanded
+from agent.config.token_file import token_line
 
 TIMEOUT_S = 5.0
 _MAX_BYTES = 16_384
@@ -51,8 +51,7 @@ def authorization(token_file: Path) -> dict[str, str]:
     Raises:
         OSError: the file cannot be read.
     """
-    text = expanded(token_file).read_text(encoding="utf-8", errors="replace")
-    token = text.partition("\n")[0].strip().encode().decode("latin-1")
+    token = token_line(token_file).decode("utf-8", errors="replace").strip().encode().decode("latin-1")
     return {"authorization": f"Bearer {token}"}
 
 

@@ -19,16 +19,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from agent.config.token_file import MOST_TOKEN_BYTES, token_line
 from agent.daemon.http.answers import SECURITY_HEADERS, error_response
 from agent.daemon.http.hosts import is_loopback
 from agent.daemon.web.page import CONTENT_POLICY
 from agent.errors import AgentError
-from envs.user_paths import expanded
 
 COOKIE = "learnd_session"
 SESSION_S = 30 * 86400
 LEAST_TOKEN_CHARS = 16
-MOST_TOKEN_BYTES = 1024
 MONITORING = frozenset({"/metrics", "/healthz", "/readyz"})
 LOGIN = "/login"
 STATIC = "/static/"
@@ -66,8 +65,7 @@ def read_token(path: Path) -> str:
     """
     hint = "Write a long random line into it: `openssl rand -hex 32`."
     try:
-        with expanded(path).open("rb") as file:  # may be a device that has no end
-            line = file.readline(MOST_TOKEN_BYTES + 1)
+        line = token_line(path)
         token = line.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"

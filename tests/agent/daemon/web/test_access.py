@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.daemon.web.access import COOKIE, MOST_TOKEN_BYTES, AccessError, AccessRules, read_token
+from agent.config.token_file import MOST_TOKEN_BYTES
+from agent.daemon.web.access import COOKIE, AccessError, AccessRules, read_token
 from tests.agent.daemon.web.conftest import Site
 
 TOKEN = "correct-horse-battery-staple"
