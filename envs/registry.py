@@ -65,8 +65,8 @@ def open_tasks(
         from envs.gymnasium.worker_group import open_worker_tasks
 
         tasks = open_worker_tasks(spec, num_trials=num_trials, device=device, limits=limits, on_wait=on_wait)
-    if spaces is not None and tasks.spaces != spaces and tasks.spaces.without_num_distinct() == spaces:
-        tasks.spaces = spaces  # It was admitted by an earlier learnd, and goes on with its network.
+    if spaces is not None:
+        tasks.spaces = tasks.spaces.described_as(spaces)  # A family of an earlier learnd goes on with its network.
     if spaces is not None and tasks.spaces != spaces:
         tasks.close()
         raise FamilySpecError(

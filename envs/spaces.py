@@ -256,8 +256,16 @@ class SpacePair:
         return f"{observation}_{action}_{digest}"
 
     def without_num_distinct(self) -> SpacePair:
-        """Return the pair as a learnd described it that did not count different observations."""
+        """Return the pair without the number of different observations, which an earlier learnd did not count."""
         return replace(self, observation=replace(self.observation, num_distinct=0))
+
+    def described_as(self, known: SpacePair) -> SpacePair:
+        """Return the pair with no more detail than a known one, so that what an earlier learnd described stays equal.
+
+        Args:
+            known: the pair as it was described when a family was admitted or a version was written.
+        """
+        return self if known.observation.num_distinct else self.without_num_distinct()
 
     def to_json(self) -> dict[str, Any]:
         """Return the pair as JSON values."""

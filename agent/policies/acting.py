@@ -283,14 +283,8 @@ def _image_size(spaces: SpacePair) -> int:
 
 
 def _are_equal(known: SpacePair, found: SpacePair | None) -> bool:
-    """Return whether two pairs are equal, with bounds of actions compared as float32, the precision of most spaces.
-
-    An earlier learnd did not count different observations.
-    """
-    if found is None:
-        return False
-    found = found if known.observation.num_distinct else found.without_num_distinct()
-    return _with_float32_bounds(known) == _with_float32_bounds(found)
+    """Return whether two pairs are equal, with bounds of actions compared as float32, the precision of most spaces."""
+    return found is not None and _with_float32_bounds(known) == _with_float32_bounds(found.described_as(known))
 
 
 def _with_float32_bounds(spaces: SpacePair) -> SpacePair:

@@ -86,7 +86,8 @@ def num_distinct(space: spaces.Space[Any]) -> int | None:
         return math.prod(int(high) - int(low) + 1 for low, high in bounds)
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         numbers = [num_distinct(part) for _, part in named_parts(space)]
-        return None if None in numbers else math.prod(number or 0 for number in numbers)
+        finite = [number for number in numbers if number is not None]
+        return math.prod(finite) if len(finite) == len(numbers) else None
     return None
 
 
