@@ -48,11 +48,17 @@ def lose(learner: RL2Learner, spaces: SpacePair) -> None:
         learner.policy.pair(spaces).head.bias[0] += 1.5
 
 
-def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
+def rehearsal_of_a_lost_family() -> tuple[RL2Learner, Rehearsal]:
+    """Return a learner of two families that has lost ``scripted``, and the rehearsal that remembers it."""
     learner = learner_of_two()
     rehearsal = Rehearsal(learner)
     remember(rehearsal, learner, "scripted", VECTOR)
     lose(learner, VECTOR)
+    return learner, rehearsal
+
+
+def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
+    _, rehearsal = rehearsal_of_a_lost_family()
     lost = rehearsal.measure("scripted")
     assert lost > 10 * TOLERANCE
     rehearsed = rehearsal.begin("another")
@@ -62,10 +68,7 @@ def test_steps_of_rehearsal_bring_back_what_was_lost() -> None:
 
 
 def test_steps_of_a_policy_that_diverged_go_on_to_the_end_of_the_slice() -> None:
-    learner = learner_of_two()
-    rehearsal = Rehearsal(learner)
-    remember(rehearsal, learner, "scripted", VECTOR)
-    lose(learner, VECTOR)
+    learner, rehearsal = rehearsal_of_a_lost_family()
     rehearsed = rehearsal.begin("another")
     before = rehearsed.losses
     with torch.no_grad():
