@@ -1,4 +1,4 @@
-"""What the values of a family file must be, so that the file, the store and the worker have the same values."""
+"""Checks of the values of a family file: the file, the store and the worker must hold the same ones."""
 
 from __future__ import annotations
 

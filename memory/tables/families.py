@@ -33,8 +33,7 @@ class FamilyTable:
         self._read: dict[int, tuple[tuple[Any, ...], Family]] = {}
         """The rows that :meth:`all` read last, by id, with their families."""
         self._listed: dict[bool, tuple[tuple[int, int], list[Family]]] = {}
-        """What :meth:`all` returned last, with and without removed families, and the changes of the store until then.
-        """
+        """The last result of :meth:`all`, with and without removed families, and the changes of the store by then."""
 
     def add(self, spec: FamilySpec, *, state: FamilyState = FamilyState.PENDING) -> Family:
         """Add a family.

@@ -96,7 +96,7 @@ def policy_from_initialization(
 ) -> RL2Policy:
     """Create a policy that acts with published parameters.
 
-    Pairs of spaces that the parameters do not cover are left out; see :meth:`RL2Policy.knows`.
+    Space pairs that the parameters do not cover are left out; see :meth:`RL2Policy.knows`.
 
     Args:
         config: the settings with which the parameters were learned.
